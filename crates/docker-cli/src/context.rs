@@ -63,6 +63,9 @@ pub struct Joined {
 
 /// A two-way stream to a container.
 pub trait Conversation {
+    /// From now on signals to this program do not end it but are kept for [`run`](Self::run) to pass on. To be called
+    /// before the container starts: whoever has seen its first output may already send one.
+    fn catch_signals(&mut self);
     /// Moves bytes until the container's side ends; true when the person detached.
     fn run<'a>(self: Box<Self>, client: &'a Client, joined: Joined) -> Local<'a, Result<bool>>
     where

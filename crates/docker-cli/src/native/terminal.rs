@@ -19,16 +19,32 @@ type Socket = TokioIo<hyper::upgrade::Upgraded>;
 pub struct Upgraded {
     read: ReadHalf<Socket>,
     write: WriteHalf<Socket>,
+    caught: Caught,
 }
+
+/// Signals on their way to a container, by name.
+type Caught = Vec<(&'static str, Signal)>;
 
 impl Upgraded {
     pub fn new(socket: Socket) -> Self {
         let (read, write) = tokio::io::split(socket);
-        Self { read, write }
+        Self { read, write, caught: Caught::new() }
     }
 }
 
 impl Conversation for Upgraded {
+    fn catch_signals(&mut self) {
+        const SIGNALS: &[(&str, SignalKind)] = &[
+            ("INT", SignalKind::interrupt()),
+            ("TERM", SignalKind::terminate()),
+            ("HUP", SignalKind::hangup()),
+            ("QUIT", SignalKind::quit()),
+            ("USR1", SignalKind::user_defined1()),
+            ("USR2", SignalKind::user_defined2()),
+        ];
+        self.caught = SIGNALS.iter().filter_map(|(name, kind)| Some((*name, signal(*kind).ok()?))).collect();
+    }
+
     fn run<'a>(self: Box<Self>, client: &'a Client, joined: Joined) -> Local<'a, Result<bool>>
     where
         Self: 'a,
@@ -61,7 +77,7 @@ async fn run(stream: Upgraded, client: &Client, joined: Joined) -> Result<bool> 
         Ended::Detached
     };
     let size = follow_size(client, joined.resize.as_deref());
-    let signals = pass_signals(client, joined.signals.as_deref());
+    let signals = pass_signals(client, stream.caught, joined.signals.as_deref());
     tokio::select! {
         ended = output => match ended {
             Ended::Output(result) => result.map(|()| false),
@@ -149,24 +165,14 @@ async fn follow_size(client: &Client, path: Option<&str>) {
 const INSISTENCE: usize = 3;
 
 /// Passes signals on to the container. Ends when the person insists.
-async fn pass_signals(client: &Client, path: Option<&str>) -> CliError {
-    const SIGNALS: &[(&str, SignalKind)] = &[
-        ("INT", SignalKind::interrupt()),
-        ("TERM", SignalKind::terminate()),
-        ("HUP", SignalKind::hangup()),
-        ("QUIT", SignalKind::quit()),
-        ("USR1", SignalKind::user_defined1()),
-        ("USR2", SignalKind::user_defined2()),
-    ];
+async fn pass_signals(client: &Client, mut caught: Caught, path: Option<&str>) -> CliError {
     let Some(path) = path else {
         return std::future::pending().await;
     };
-    let mut streams: Vec<(&str, Signal)> =
-        SIGNALS.iter().filter_map(|(name, kind)| Some((*name, signal(*kind).ok()?))).collect();
     let mut asked = 0;
     loop {
         let name = std::future::poll_fn(|cx| {
-            for (name, stream) in &mut streams {
+            for (name, stream) in &mut caught {
                 if stream.poll_recv(cx).is_ready() {
                     return std::task::Poll::Ready(*name);
                 }

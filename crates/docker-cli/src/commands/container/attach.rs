@@ -55,13 +55,14 @@ async fn run(context: &Context, flags: Parsed) -> Result {
     };
     let mut exit = Exit::new(context, id, "");
     wait_early(context, &mut exit).await;
-    let conversation = attach(context, id, &query).await?;
+    let passed = flags.bool("sig-proxy") && !tty;
+    let conversation = attach(context, id, &query, passed).await?;
     let joined = Joined {
         stdin,
         tty,
         detach_keys: keys,
         resize: tty.then(|| path("/containers", id, "/resize")),
-        signals: (flags.bool("sig-proxy") && !tty).then(|| path("/containers", id, "/kill")),
+        signals: passed.then(|| path("/containers", id, "/kill")),
     };
     match conversation.run(&context.client, joined).await? {
         true => Err(CliError::new("read escape sequence")),

@@ -63,7 +63,8 @@ async fn run(context: &Context, flags: Parsed) -> Result {
     let keys = flags.string("detach-keys").to_owned();
     let query =
         AttachContainer { stream: true, stdin, stdout, stderr, detach_keys: keys.clone(), ..Default::default() };
-    let conversation = attach(context, &id, &query).await?;
+    let passed = flags.bool("sig-proxy") && !tty;
+    let conversation = attach(context, &id, &query, passed).await?;
     let condition = if flags.bool("rm") { "removed" } else { "next-exit" };
     let mut exit = Exit::new(context, &id, condition);
     wait_early(context, &mut exit).await;
@@ -73,7 +74,7 @@ async fn run(context: &Context, flags: Parsed) -> Result {
         tty,
         detach_keys: keys,
         resize: tty.then(|| path("/containers", &id, "/resize")),
-        signals: (flags.bool("sig-proxy") && !tty).then(|| path("/containers", &id, "/kill")),
+        signals: passed.then(|| path("/containers", &id, "/kill")),
     };
     let detached = conversation.run(&context.client, joined).await?;
     if detached {

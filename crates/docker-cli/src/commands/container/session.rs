@@ -9,10 +9,19 @@ use futures_util::future::{Either, select};
 use serde_json::Value;
 use std::time::Duration;
 
-/// Attaches to a container.
-pub async fn attach(context: &Context, id: &str, query: &AttachContainer) -> Result<Box<dyn Conversation>> {
+/// Attaches to a container; signals to this program are from now on for the container if they are to be `passed`.
+pub async fn attach(
+    context: &Context,
+    id: &str,
+    query: &AttachContainer,
+    passed: bool,
+) -> Result<Box<dyn Conversation>> {
     let target = path("/containers", id, "/attach");
-    Ok(context.client.converse(&target, &query.to_query(), Body::Empty).await?)
+    let mut conversation = context.client.converse(&target, &query.to_query(), Body::Empty).await?;
+    if passed {
+        conversation.catch_signals();
+    }
+    Ok(conversation)
 }
 
 /// The end of a container, asked for before it starts, so that none can be missed.

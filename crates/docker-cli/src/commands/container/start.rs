@@ -57,7 +57,8 @@ async fn run(context: &Context, flags: Parsed) -> Result {
         detach_keys: keys.clone(),
         ..Default::default()
     };
-    let conversation = attach(context, id, &query).await?;
+    let passed = !tty;
+    let conversation = attach(context, id, &query, passed).await?;
     let condition = if truth(&container, "HostConfig.AutoRemove") { "removed" } else { "next-exit" };
     let mut exit = Exit::new(context, id, condition);
     wait_early(context, &mut exit).await;
@@ -67,7 +68,7 @@ async fn run(context: &Context, flags: Parsed) -> Result {
         tty,
         detach_keys: keys,
         resize: tty.then(|| path("/containers", id, "/resize")),
-        signals: (!tty).then(|| path("/containers", id, "/kill")),
+        signals: passed.then(|| path("/containers", id, "/kill")),
     };
     match conversation.run(&context.client, joined).await? {
         true => Ok(()),
