@@ -74,6 +74,11 @@ fn every_node_of_a_network_shows_its_services_tasks_and_nodes() {
         c.ok("manager1 network create -d overlay idle");
         assert_eq!(c.ok("manager1 network inspect -f '{{json .Containers}}' shop"), "null", "no task, no part in it");
         c.refused("worker1 network inspect shop", 1, "network shop not found");
+        // a manager knows a `host` and a `bridge` of the swarm besides its own
+        c.refused("manager1 network create host", 1, "network with name host already exists");
+        c.refused("manager1 network create -d overlay bridge", 1, "network with name bridge already exists");
+        c.refused("manager1 network create none", 1, "operation is not permitted on predefined none network");
+        c.refused("worker1 network create host", 1, "operation is not permitted on predefined host network");
         c.ok("manager1 service create -d --name web --network shop --replicas 2 --placement-pref spread=node.id --publish 8080:80 swarmlab/web:1.0");
         c.running("web", "2/2");
         let vip = c.ok("manager1 service inspect -f '{{range .Endpoint.VirtualIPs}}{{.Addr}} {{end}}' web");

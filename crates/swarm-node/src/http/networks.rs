@@ -62,11 +62,19 @@ fn matches(call: &Call, filters: &Filters, one: &Value, kinds: &[&str], dangling
 /// The swarm's networks: on managers all, else those that this node has to do with; so too while the managers have no
 /// leader. Those that stand for each node's own are not shown twice.
 async fn swarm(call: &Call) -> Vec<Value> {
-    let known = match stored(call).await {
+    known(call).await.iter().filter(|one| !one.is_predefined()).map(|one| network(one)).collect()
+}
+
+/// Whether the swarm has a network of this name. Managers also have a `bridge` and a `host`, for services to name.
+async fn has_name(call: &Call, name: &str) -> bool {
+    known(call).await.iter().any(|one| one.spec.annotations.name == name)
+}
+
+async fn known(call: &Call) -> Vec<Arc<Network>> {
+    match stored(call).await {
         Some(stored) => stored,
         None => call.api.engine.networking().known().await,
-    };
-    known.iter().filter(|one| !one.is_predefined()).map(|one| network(one)).collect()
+    }
 }
 
 /// The networks that managers keep; `None` where they cannot be asked.
@@ -170,6 +178,9 @@ pub(crate) async fn create(mut call: Call) -> Result {
     let name = spec.annotations.name.clone();
     let taken = |name: &str| ApiError::conflict(format!("network with name {name} already exists"));
     let driver = spec.driver.as_ref().map(|driver| driver.name.as_str()).unwrap_or_default();
+    if has_name(&call, &name).await {
+        return Err(taken(&name));
+    }
     if driver == "overlay" || spec.ingress {
         if PREDEFINED.contains(&name.as_str()) {
             return Err(ApiError::new(
@@ -182,9 +193,6 @@ pub(crate) async fn create(mut call: Call) -> Result {
         }
         let (id, warnings) = call.create(ControlRequest::CreateNetwork(Box::new(spec))).await?;
         return Ok(reply::json_with(StatusCode::CREATED, json!({"Id": id, "Warning": warnings.join("\n")})));
-    }
-    if swarm(&call).await.iter().any(|network| network["Name"] == name) {
-        return Err(taken(&name));
     }
     let id = call.api.engine.create_network(spec).await?;
     Ok(reply::json_with(StatusCode::CREATED, json!({"Id": id, "Warning": ""})))
