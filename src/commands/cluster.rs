@@ -139,9 +139,8 @@ fn execute(action: Action) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
         }
         Action::Down { name } => {
-            let cluster = engine::attach(&name)?;
-            cluster.shutdown()?;
-            println!("{} is down.", cluster.name());
+            engine::end(&name)?;
+            println!("{name} is down.");
         }
         Action::Ports { name, format } => ports(&name, format)?,
         Action::Ls { format } => ls(format)?,

@@ -58,16 +58,31 @@ pub fn list() -> Result<Vec<Listed>, EngineError> {
 
 /// A cluster that runs, by name.
 pub fn attach(name: &str) -> Result<Box<dyn Cluster>, EngineError> {
-    let found = Sandbox::find(name)?.and_then(|sandbox| read_record(sandbox.dir()).map(|record| (sandbox, record)));
-    let Some((sandbox, record)) = found else {
+    let Some(sandbox) = Sandbox::find(name)? else {
         let names: Vec<String> = list()?.into_iter().map(|cluster| cluster.name).collect();
         return Err(EngineError::NoSuchCluster {
             name: name.to_owned(),
             known: (!names.is_empty()).then(|| names.join(", ")),
         });
     };
+    let Some(record) = read_record(sandbox.dir()) else {
+        return Err(EngineError::Booting { name: name.to_owned() });
+    };
     let daemon = super::daemon_of(&record.engine)?;
     Ok(Box::new(SandboxCluster { sandbox, record, daemon, forwarder: Mutex::new(None) }))
+}
+
+/// Ends a cluster by name, also one that is still booting.
+pub fn end(name: &str) -> Result<(), EngineError> {
+    match attach(name) {
+        Ok(cluster) => cluster.shutdown(),
+        Err(EngineError::Booting { .. }) => match Sandbox::find(name)? {
+            Some(sandbox) => Ok(sandbox.shutdown()?),
+            // it was given up in this moment
+            None => Ok(()),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 fn read_record(dir: &std::path::Path) -> Option<Record> {
@@ -100,7 +115,6 @@ pub fn boot(
     let sandbox = Sandbox::boot(&SandboxSpec {
         name: spec.name.clone(),
         nodes: nodes.iter().map(|node| NodeSpec { name: node.name.clone(), address: node.address }).collect(),
-        detached: spec.lifetime == Lifetime::Detached,
         binds: spec.binds.clone(),
         tools: layout.tools,
         data_at: layout.data_at,
@@ -113,18 +127,13 @@ pub fn boot(
         daemon,
         forwarder: Mutex::new(None),
     };
-    match cluster.bring_up(spec.form_swarm, progress) {
-        Ok(()) => {
-            cluster.forward_ports(spec.listen);
-            progress(Progress::Done { elapsed: began.elapsed() });
-            Ok(Box::new(cluster))
-        }
-        Err(error) => {
-            // a detached one would otherwise stay, half up and without a record
-            let _ = cluster.sandbox.shutdown();
-            Err(error)
-        }
+    cluster.bring_up(spec.form_swarm, progress)?;
+    cluster.forward_ports(spec.listen);
+    if spec.lifetime == Lifetime::Detached {
+        cluster.sandbox.detach()?;
     }
+    progress(Progress::Done { elapsed: began.elapsed() });
+    Ok(Box::new(cluster))
 }
 
 /// A machine that cannot do it at all gets doctor's words, not an errno.
@@ -215,10 +224,6 @@ impl SandboxCluster {
 }
 
 impl Cluster for SandboxCluster {
-    fn name(&self) -> &str {
-        &self.record.name
-    }
-
     fn engine(&self) -> &str {
         &self.record.engine
     }

@@ -24,7 +24,7 @@ mod formation;
 mod terminal;
 
 pub use bare::Bare;
-pub use cluster::{attach, list};
+pub use cluster::{attach, end, list};
 pub use dockerd::Dockerd;
 pub use embedded::Embedded;
 
@@ -195,6 +195,14 @@ pub enum EngineError {
         /// The names that exist.
         known: Vec<String>,
     },
+    /// Another process is still booting it.
+    #[error(
+        "the cluster {name:?} is just being started: wait until it is up, or end it: `swarmlab cluster down {name}`"
+    )]
+    Booting {
+        /// Its name.
+        name: String,
+    },
     /// No such detached cluster.
     #[error("no cluster named {name:?} is running{}", .known.as_deref().map(|k| format!(" (running: {k})")).unwrap_or_default())]
     NoSuchCluster {
@@ -287,9 +295,6 @@ pub trait Engine: Send + Sync {
 
 /// A running cluster. Dropping a foreground one shuts it down; dropping a detached one only lets go of it.
 pub trait Cluster: Send + Sync {
-    /// The cluster's name.
-    fn name(&self) -> &str;
-
     /// `embedded`, `dockerd`, ...
     fn engine(&self) -> &str;
 

@@ -31,10 +31,6 @@ impl Script {
 }
 
 impl Cluster for Script {
-    fn name(&self) -> &str {
-        "script"
-    }
-
     fn engine(&self) -> &str {
         "embedded"
     }

@@ -43,7 +43,7 @@ pub fn main(dir: &Path, spec: &SandboxSpec, socket: &OwnedFd, with_cgroups: bool
     let code = match Init::build(dir, spec, with_cgroups) {
         Ok(mut init) => {
             let told = protocol::send(socket.as_fd(), &Reply::Done, &[]);
-            if told.is_ok() || spec.detached {
+            if told.is_ok() {
                 init.serve(socket);
             }
             0
@@ -238,7 +238,7 @@ impl<'a> Init<'a> {
 
     /// Until told to end.
     fn serve(&mut self, runner: &OwnedFd) {
-        let mut runner_there = true;
+        let mut tied = true;
         let mut clients: Vec<OwnedFd> = Vec::new();
         loop {
             let mut fds = vec![
@@ -248,7 +248,7 @@ impl<'a> Init<'a> {
             for client in &clients {
                 fds.push(PollFd::new(client.as_fd(), PollFlags::POLLIN));
             }
-            if runner_there {
+            if tied {
                 fds.push(PollFd::new(runner.as_fd(), PollFlags::POLLIN));
             }
             match nix::poll::poll(&mut fds, PollTimeout::NONE) {
@@ -260,12 +260,12 @@ impl<'a> Init<'a> {
             if ready[0] && self.on_signals() {
                 return;
             }
-            if runner_there && ready[ready.len() - 1] {
-                // the runner never speaks after the spec: it has closed, or died
-                if !self.spec.detached {
-                    return;
-                }
-                runner_there = false;
+            if tied && ready[ready.len() - 1] {
+                // all that the runner says after the spec; else it has closed, or died
+                let Ok(Some((Request::Detach, _))) = protocol::recv(runner.as_fd()) else { return };
+                // before it is told, so that it is not believed to hold us when it is not
+                tied = false;
+                let _ = protocol::send(runner.as_fd(), &Reply::Done, &[]);
             }
             let mut index = 2;
             let mut end = false;
@@ -413,6 +413,7 @@ impl<'a> Init<'a> {
             }
             Request::Forwards => Ok(Reply::Forwards(self.forwards.as_ref().map(|(_, forwards)| forwards.clone()))),
             Request::Shutdown => Ok(Reply::Done),
+            Request::Detach => Err(SandboxError::Remote("only who boots a sandbox can let go of it".into())),
             Request::Spawn { .. } | Request::Signal { .. } | Request::Socket { .. } | Request::SetForwards { .. } => {
                 Err(SandboxError::Remote("programs are run by the nodes, not by sandbox-init".into()))
             }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Who dies takes everything below along, because each of these is PID 1 of its namespace. Upwards:
-//! - the runner's end (foreground) is seen by sandbox-init as end of file on a socket that only the runner holds;
+//! - the runner's end is seen by sandbox-init as end of file on a socket that only the runner holds, until the runner
+//!   lets go of the sandbox, which it does once all in it is up: a boot that is interrupted leaves nothing;
 //! - sandbox-init's end is seen by the guard, which removes cgroups and files;
 //! - the guard's end leaves the sandbox running; cgroups and files then wait for [`state::reap`] at the next start.
 //!   Whether a state folder is stale is told by a file lock that guard and sandbox-init share, never by a process id.
@@ -34,7 +35,7 @@ pub mod state;
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -96,8 +97,6 @@ pub struct SandboxSpec {
     pub name: String,
     /// Nodes in order.
     pub nodes: Vec<NodeSpec>,
-    /// Whether it lives on without the process that boots it.
-    pub detached: bool,
     /// Folders of the machine shown read-only in every node: (outside, inside).
     pub binds: Vec<(PathBuf, PathBuf)>,
     /// Programs in the first folder of PATH: (name, file of the machine).
@@ -118,7 +117,7 @@ pub struct NodeSpec {
 /// A running sandbox, by its boot or found again.
 pub struct Sandbox {
     dir: PathBuf,
-    /// Foreground only: the guard, and the socket whose closing ends the sandbox.
+    /// Until it is detached: the guard, and the socket whose closing ends the sandbox.
     held: Mutex<Option<(Child, OwnedFd)>>,
 }
 
@@ -166,11 +165,18 @@ impl Sandbox {
         drop(lock);
         let sandbox = Self { dir, held: Mutex::new(Some((guard, ours))) };
         sandbox.await_boot(spec)?;
-        if spec.detached {
-            // forget the guard: it belongs to itself from now on
-            sandbox.lock_held().take();
-        }
         Ok(sandbox)
+    }
+
+    /// Lets it live on without this process.
+    pub fn detach(&self) -> Result<(), SandboxError> {
+        let mut held = self.lock_held();
+        if let Some((_, socket)) = held.as_ref() {
+            ask(socket.as_fd(), &Request::Detach)?;
+        }
+        // the guard belongs to itself from now on
+        held.take();
+        Ok(())
     }
 
     fn await_boot(&self, spec: &SandboxSpec) -> Result<(), SandboxError> {
@@ -190,7 +196,7 @@ impl Sandbox {
         }
     }
 
-    /// A detached sandbox of this user, by its state folder's name.
+    /// A sandbox of this user that lives, by its state folder's name.
     pub fn find(name: &str) -> Result<Option<Self>, SandboxError> {
         let base = state::base_dir()?;
         if !state::running(&base, name) {
@@ -261,13 +267,7 @@ impl Sandbox {
     fn request(&self, request: &Request) -> Result<Reply, SandboxError> {
         let socket = protocol::connect(&self.dir.join("init.sock"))
             .map_err(io_error("reach sandbox-init (has the sandbox ended?)"))?;
-        protocol::send(socket.as_fd(), request, &[])?;
-        match protocol::recv_timeout::<Reply>(socket.as_fd(), BOOT_TIMEOUT)? {
-            Some((Reply::Failed { message }, _)) => Err(SandboxError::Remote(message)),
-            Some((Reply::Refused { message }, _)) => Err(SandboxError::Refused(message)),
-            Some((reply, _)) => Ok(reply),
-            None => Err(SandboxError::Remote("sandbox-init has ended".into())),
-        }
+        ask(socket.as_fd(), request)
     }
 
     /// Ends every process and removes every trace; returns when that is done. Idempotent.
@@ -305,6 +305,17 @@ impl Sandbox {
 
     fn lock_held(&self) -> std::sync::MutexGuard<'_, Option<(Child, OwnedFd)>> {
         self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Sends a request to sandbox-init and takes its answer.
+fn ask(socket: BorrowedFd<'_>, request: &Request) -> Result<Reply, SandboxError> {
+    protocol::send(socket, request, &[])?;
+    match protocol::recv_timeout::<Reply>(socket, BOOT_TIMEOUT)? {
+        Some((Reply::Failed { message }, _)) => Err(SandboxError::Remote(message)),
+        Some((Reply::Refused { message }, _)) => Err(SandboxError::Refused(message)),
+        Some((reply, _)) => Ok(reply),
+        None => Err(SandboxError::Remote("sandbox-init has ended".into())),
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Request {
     SetForwards { forwards: Forwards },
     /// Tell it.
     Forwards,
+    /// From the runner alone, on the socket of the boot: live on without it.
+    Detach,
     /// End everything.
     Shutdown,
 }

@@ -116,6 +116,43 @@ fn killing_the_runner_leaves_nothing() {
     }
 }
 
+/// A swarm that is just booting: its runner stands still, in the middle of it.
+fn booting(user: &User) -> Child {
+    let args = ["cluster", "up", "c", "--managers", "1", "--workers", "4"];
+    let mut child = user.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGSTOP).unwrap();
+    assert_eq!(line, "Booting 5 nodes\n", "as {}", user.name());
+    let early = user.run(&["cluster", "env", "c"]);
+    let words = String::from_utf8_lossy(&early.stderr);
+    assert!(words.contains("is just being started: wait until it is up, or end it"), "as {}: {words}", user.name());
+    child
+}
+
+#[test]
+fn a_boot_that_is_interrupted_leaves_nothing() {
+    for user in users() {
+        let mut runner = booting(&user);
+        runner.kill().unwrap();
+        runner.wait().unwrap();
+        leaves_nothing(&user, "no-such-process");
+        up(&user);
+        user.ok(&["cluster", "down", "c"]);
+    }
+}
+
+#[test]
+fn a_cluster_that_is_still_booting_can_be_ended() {
+    for user in users() {
+        let mut runner = booting(&user);
+        assert_eq!(user.ok(&["cluster", "down", "c"]), "c is down.\n");
+        kill(Pid::from_raw(runner.id().cast_signed()), Signal::SIGCONT).unwrap();
+        assert_eq!(runner.wait().unwrap().code(), Some(2), "as {}", user.name());
+        leaves_nothing(&user, "no-such-process");
+    }
+}
+
 #[test]
 fn killing_sandbox_init_leaves_nothing() {
     for user in users() {
