@@ -7,7 +7,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use overlay_network::apply::{ABILITIES, NETEM_REMEDY};
+use overlay_network::apply::{ABILITIES, NETEM_REMEDY, tap_remedy};
 use serde::Serialize;
 
 use crate::sandbox::{probe, state};
@@ -200,7 +200,7 @@ fn ability(name: &str, result: &Result<(), String>) -> Finding {
         _ => Finding::note(
             "tap",
             format!("{seen}; `swarmlab fault delay` needs it where the kernel has no netem"),
-            load("tun", "CONFIG_TUN"),
+            tap_remedy(why),
         ),
     }
 }

@@ -20,7 +20,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use overlay_network::apply::{Delay, DelayLine, LineNames, NETEM_REMEDY};
+use overlay_network::apply::{Delay, DelayLine, LineNames, NETEM_REMEDY, tap_remedy};
 use overlay_network::plan::{LinkKind, LinkPlan, Namespace, NetPlan, RoutePlan};
 use overlay_network::{Cidr, Mac, NetNamespace};
 
@@ -472,9 +472,10 @@ impl<'a> Init<'a> {
         let inserted = self.runtime.block_on(async { NetNamespace::current()?.insert_delay_line(&names).await });
         let line = inserted.map_err(|error| {
             let name = &self.nodes[index].spec.name;
+            let tap = tap_remedy(&error.to_string());
             SandboxError::Refused(format!(
-                "{name}: {error}; this kernel has no queueing discipline netem either, which delays packets. Remedy: \
-                 {NETEM_REMEDY}"
+                "{name}: {error}; this kernel has no queueing discipline netem either, which delays packets. Remedy, \
+                 one of both: {tap}; or {NETEM_REMEDY}"
             ))
         })?;
         let program = match guard::clone_process(0) {

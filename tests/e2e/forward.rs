@@ -156,8 +156,10 @@ fn a_port_that_is_taken_or_forbidden_is_reachable_at_another_and_told() {
         web(&user, "node1", port);
         web(&user, "node2", 80);
         let own = json!([{"Names": ["/own"], "Ports": [{"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 80, "Type": "tcp"}]}]);
-        said.now(json!([published("web", "tcp", port)]), json!([]));
-        play(&user, "node2").now(json!([]), own);
+        // one swarm, of which both managers say the same
+        let services = json!([published("web", "tcp", port)]);
+        said.now(services.clone(), json!([]));
+        play(&user, "node2").now(services, own);
         eventually("both are forwarded", || {
             if ports(&user).len() == 2 { Ok(()) } else { Err(format!("{:?}", ports(&user))) }
         });

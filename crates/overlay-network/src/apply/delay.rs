@@ -9,6 +9,16 @@ use super::{NetError, NetNamespace, netlink};
 
 /// What a machine without `netem` needs.
 pub const NETEM_REMEDY: &str = "sudo modprobe sch_netem; if that fails, use a kernel built with CONFIG_NET_SCH_NETEM";
+
+/// What to do where no tap device can be made, by what the system said.
+pub fn tap_remedy(why: &str) -> &'static str {
+    if why.contains("Permission denied") {
+        "sudo chmod 666 /dev/net/tun (udev does that by itself; the device gives power over one's own networks only)"
+    } else {
+        "sudo modprobe tun; if that fails, use a kernel built with CONFIG_TUN"
+    }
+}
+
 /// Packets that may wait. The kernel's default of 1000 would lose packets of any fast transfer over a slow link.
 pub(super) const QUEUE: u32 = 20_000;
 

@@ -15,7 +15,7 @@ mod observe;
 mod pin;
 mod probe;
 
-pub use delay::{Delay, NETEM_REMEDY};
+pub use delay::{Delay, NETEM_REMEDY, tap_remedy};
 pub use delay_line::{DelayLine, LineNames};
 pub(crate) use observe::attributes;
 pub use probe::{ABILITIES, probe};
