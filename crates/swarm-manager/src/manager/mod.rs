@@ -11,6 +11,7 @@
 mod keys;
 mod members;
 mod networks;
+mod requests;
 mod roles;
 #[cfg(test)]
 mod tests;
@@ -22,12 +23,11 @@ use swarm_types::*;
 
 use crate::component::Component;
 use crate::consensus::{Committed, Consensus, ConsensusError, Member, PersistedState, SnapshotData};
-use crate::control_api::{
-    self, ClusterView, ControlError, ControlErrorKind, ControlRequest, ControlResponse, Decision,
-};
+use crate::control_api::{self, ControlError, ControlErrorKind, ControlRequest, ControlResponse};
 use crate::dispatcher::{Dispatcher, Peer};
 use crate::store::{Applied, Event, Proposal, ProposalId, Store, StoreAction};
 use members::MemberChanges;
+use requests::Turns;
 
 pub use crate::consensus::Persist;
 pub use keys::{KEY_BYTES, KEY_ROTATION, KEY_SUBSYSTEMS, first_network_keys};
@@ -141,6 +141,7 @@ pub struct Manager {
     leading: Option<u64>,
     announced: Option<(Option<Member>, bool)>,
     requests: BTreeMap<ProposalId, (RequestId, Pending)>,
+    turns: Turns,
     member_changes: MemberChanges,
     outputs: VecDeque<Output>,
 }
@@ -202,6 +203,7 @@ impl Manager {
             leading: None,
             announced: None,
             requests: BTreeMap::new(),
+            turns: Turns::default(),
             member_changes: MemberChanges::default(),
             outputs: VecDeque::new(),
             config,
@@ -312,26 +314,6 @@ impl Manager {
         self.run(now)
     }
 
-    /// A request of a user. Answered by [`Output::Answered`]; at once when it only reads. Only the leader takes it.
-    pub fn control(&mut self, now: Timestamp, request: &ControlRequest) -> Result<RequestId, ConsensusError> {
-        let id = self.request_id();
-        if self.leading.is_none() {
-            self.answer(id, Err(not_leader()));
-            return Ok(id);
-        }
-        let view = ClusterView { managers: self.manager_statuses() };
-        match control_api::handle(now, &mut self.ids, request, &self.store, &view) {
-            Ok(Decision::Answer(response)) => self.answer(id, Ok(Answer::Control(response))),
-            Ok(Decision::Propose { actions, answer }) => {
-                let pending = Pending::Control { request: Box::new(request.clone()), response: answer };
-                self.request(now, id, actions, pending)?;
-            }
-            Err(error) => self.answer(id, Err(error)),
-        }
-        self.run(now)?;
-        Ok(id)
-    }
-
     /// Writes to the store on behalf of the caller (a joining node's certificate, renewals): all or nothing.
     pub fn write(&mut self, now: Timestamp, actions: Vec<StoreAction>) -> Result<RequestId, ConsensusError> {
         let id = self.request_id();
@@ -339,7 +321,7 @@ impl Manager {
             self.answer(id, Err(not_leader()));
             return Ok(id);
         }
-        self.request(now, id, actions, Pending::Write)?;
+        self.request(now, id, actions, Pending::Write);
         self.run(now)?;
         Ok(id)
     }
@@ -373,14 +355,13 @@ impl Manager {
         id: RequestId,
         actions: Vec<StoreAction>,
         pending: Pending,
-    ) -> Result<(), ConsensusError> {
-        match self.propose(now, actions, true) {
-            Some(proposal) => {
-                self.requests.insert(proposal, (id, pending));
-            }
+    ) -> Option<ProposalId> {
+        let proposal = self.propose(now, actions, true);
+        match proposal {
+            Some(proposal) => drop(self.requests.insert(proposal, (id, pending))),
             None => self.answer(id, Err(not_leader())),
         }
-        Ok(())
+        proposal
     }
 
     fn serial(&mut self) -> u64 {
@@ -480,6 +461,7 @@ impl Manager {
         }
         self.dispatcher_in_flight = self.dispatcher_in_flight.filter(|waiting| *waiting != id);
         self.roles_in_flight = self.roles_in_flight.filter(|waiting| *waiting != id);
+        self.turns.settled(id);
         if let Some((request, pending)) = self.requests.remove(&id) {
             let answer = match (applied.refused.first(), pending) {
                 (Some((_, refused)), Pending::Control { request, .. }) => Err(control_api::refusal(&request, refused)),
@@ -504,6 +486,9 @@ impl Manager {
             for request in self.member_changes.clear() {
                 self.answer(request, Err(lost_leadership()));
             }
+            for request in self.turns.clear() {
+                self.answer(request, Err(not_leader()));
+            }
         }
         let now = (self.leader().cloned(), self.leading.is_some());
         if self.announced.as_ref() != Some(&now) {
@@ -520,7 +505,7 @@ impl Manager {
         if self.leading.is_none() {
             return Ok(false);
         }
-        let mut proposed = false;
+        let mut proposed = self.take_turns(now);
         for place in 0..self.parts.len() {
             let part = &mut self.parts[place];
             if part.in_flight.is_none() {

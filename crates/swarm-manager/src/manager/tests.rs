@@ -179,3 +179,44 @@ fn the_networks_keys_are_made_at_once_where_there_are_none_and_rotated_after_hal
     let second = &manager.store().cluster().unwrap().network_keys;
     assert_eq!(second.iter().filter(|key| first.contains(key)).count(), 4, "two of three of each subsystem stay");
 }
+
+fn using_config(name: &str, config: ConfigId) -> ServiceSpec {
+    let reference = ConfigReference { config_id: config, config_name: "motd".to_owned(), target: None };
+    let container =
+        ContainerSpec { image: "swarmlab/web:1.0".to_owned(), configs: vec![reference], ..ContainerSpec::default() };
+    ServiceSpec {
+        annotations: Annotations::named(name),
+        task: TaskSpec { container, ..TaskSpec::default() }.into(),
+        mode: ServiceMode::Replicated { replicas: 1 },
+        update: None,
+        rollback: None,
+        endpoint: None,
+    }
+}
+
+/// Seeds 29293418 and 700582 of the simulator: the config was removed while the service that uses it was being written.
+#[test]
+fn a_write_is_decided_on_what_those_before_it_lead_to() {
+    let mut manager = first_manager();
+    outputs(&mut manager);
+    let spec = ConfigSpec { annotations: Annotations::named("motd"), data: b"hello".to_vec(), templating: None };
+    let create = ControlRequest::CreateConfig(Box::new(spec));
+    manager.control(now(), &create).unwrap();
+    outputs(&mut manager);
+    let id = manager.store().configs().by_name("motd").unwrap().id;
+
+    let use_it = ControlRequest::CreateService(Box::new(using_config("web", id)));
+    let used = manager.control(now(), &use_it).unwrap();
+    let removed = manager.control(now(), &ControlRequest::RemoveConfig(id.to_string())).unwrap();
+    let read = manager.control(now(), &ControlRequest::GetConfig("motd".to_owned())).unwrap();
+    assert!(manager.store().services().is_empty(), "nothing is on disk yet");
+    let answers: Vec<(RequestId, bool)> = outputs(&mut manager)
+        .into_iter()
+        .filter_map(|output| match output {
+            Output::Answered { request, answer } => Some((request, answer.is_ok())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(answers, [(read, true), (used, true), (removed, false)]);
+    assert!(manager.store().configs().get(id).is_some());
+}
