@@ -38,6 +38,11 @@ impl Deadlines {
         self.by_time.first().map(|(at, _)| *at)
     }
 
+    /// The nodes that are watched for this.
+    pub fn watched(&self, watch: Watch) -> impl Iterator<Item = NodeId> {
+        self.by_node.iter().filter(move |(_, (_, of))| *of == watch).map(|(node, _)| *node)
+    }
+
     /// Takes the first deadline out if it is reached.
     pub fn pop_due(&mut self, now: Timestamp) -> Option<(NodeId, Watch)> {
         let (at, node) = *self.by_time.first()?;

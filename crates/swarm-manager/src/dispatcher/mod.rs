@@ -151,6 +151,12 @@ impl Dispatcher {
         self.sessions.len()
     }
 
+    /// Whether nodes besides this one may still turn up that the former leader had in session: they know the managers as
+    /// that leader told them.
+    pub fn awaits_others(&self, node: NodeId) -> bool {
+        self.deadlines.watched(Watch::Unknown).any(|awaited| awaited != node)
+    }
+
     fn open(
         &mut self,
         now: Timestamp,

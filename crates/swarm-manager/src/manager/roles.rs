@@ -3,6 +3,9 @@
 //! A promotion is only a word in the store: the node's next certificate makes it a manager, and it joins the raft group
 //! itself. A demotion first takes the node out of the group, and only then out of its role, so that no member of the
 //! group ever holds a worker's certificate (swarmkit's role manager does the same).
+//!
+//! Nodes know of managers by what the leader told them. One that knows only managers which have lost their place finds
+//! no other by itself, so nobody is taken out, and no leader hands over, before the nodes know who remains.
 
 use std::sync::Arc;
 
@@ -19,11 +22,11 @@ impl Manager {
             return Ok(false);
         }
         let mut actions = Vec::new();
-        let mut leave = None;
+        let mut demoted = None;
         for node in self.store.nodes().iter().filter(|node| node.role != node.spec.desired_role) {
             let raft_id = self.members().iter().find(|(_, member)| member.node_id == node.id).map(|(id, _)| *id);
             match (node.spec.desired_role, raft_id) {
-                (NodeRole::Worker, Some(raft_id)) => leave = leave.or(Some(raft_id)),
+                (NodeRole::Worker, Some(raft_id)) => demoted = demoted.or(Some((node.id, raft_id))),
                 (role, _) => {
                     let mut node = Node::clone(node);
                     node.role = role;
@@ -41,7 +44,10 @@ impl Manager {
         }
         // A node that was removed altogether must not stay a voter.
         let gone = self.members().iter().find(|(_, member)| self.store.nodes().get(member.node_id).is_none());
-        leave = leave.or(gone.map(|(raft_id, _)| *raft_id));
+        // A demoted one stays until its successors are known: until all places are stored, which tells the nodes in
+        // session, and until those that are to turn to this leader have been told as well.
+        let known = |(node, _): &(NodeId, u64)| actions.is_empty() && !self.dispatcher.awaits_others(*node);
+        let leave = demoted.filter(known).map(|(_, raft_id)| raft_id).or(gone.map(|(raft_id, _)| *raft_id));
         if let Some(raft_id) = leave.filter(|_| self.member_changes.is_idle()) {
             self.take_out(raft_id)?;
         }
