@@ -20,6 +20,9 @@ pub(super) enum Owner {
     Node(NodeId),
 }
 
+/// As far as this addresses are given out beyond the others in large subnets, so that those of IPv6 stay short.
+const WIDE: u128 = 4096;
+
 /// The addresses of one subnet.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -64,11 +67,30 @@ impl Pool {
 
     /// Takes note of an address of the subnet.
     pub fn claim(&mut self, address: IpAddr, owner: Owner) {
-        let bits = bits(address);
-        self.used.entry(bits).or_insert(owner);
-        if owner != Owner::Network {
-            self.next = bits.wrapping_add(1);
-        }
+        self.used.entry(bits(address)).or_insert(owner);
+    }
+
+    /// An address was given out: the circle goes on behind it. (Who is only taken note of anew, as a node is with each
+    /// change of its attachments, must not take the circle back.)
+    pub fn pass(&mut self, address: IpAddr) {
+        self.next = bits(address).wrapping_add(1);
+    }
+
+    /// Goes on in the middle of the widest run of free addresses, with a new leader: where in the circle the former one was
+    /// is not known, and what that freed last, close to what it gave last, may still be in use on a node. `draw`: for
+    /// another place with each leader, as a short-lived one may have given out and freed addresses there.
+    pub fn move_on(&mut self, draw: u64) {
+        let size = self.last.saturating_sub(self.first).saturating_add(1);
+        let taken: Vec<u128> =
+            self.used.range(self.first..=self.last.max(self.first)).map(|(bits, _)| bits - self.first).collect();
+        let after = taken.iter().skip(1).copied().chain(taken.first().map(|first| first.saturating_add(size)));
+        let runs = taken.iter().zip(after).map(|(taken, next)| (next - taken - 1, taken + 1));
+        let (free, start) = runs.max_by_key(|(free, _)| *free).unwrap_or((size, 0));
+        let free = free.min(WIDE);
+        // By Knuth's multiplicative hashing: neighbouring draws lie far apart.
+        let draw = u128::from(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
+        let middle = free / 4 + draw % (free / 2).max(1);
+        self.next = self.first.saturating_add(start.saturating_add(middle) % size);
     }
 
     /// Frees an address if it is this owner's.
@@ -101,6 +123,7 @@ mod tests {
         let mut given = Vec::new();
         while let Some(address) = pool.free(|_| false) {
             pool.claim(address, OWNER);
+            pool.pass(address);
             given.push(address.to_string());
         }
         given
@@ -116,6 +139,28 @@ mod tests {
         pool.release(address("10.0.1.2"), OWNER);
         pool.release(address("10.0.1.4"), OWNER);
         assert_eq!(all(&mut pool), ["10.0.1.2", "10.0.1.4"]);
+    }
+
+    #[test]
+    fn a_new_leader_goes_on_far_from_what_is_in_use() {
+        let mut pool = Pool::new("10.0.1.0/24".parse().unwrap(), None);
+        pool.claim(address("10.0.1.1"), Owner::Network);
+        pool.claim(address("10.0.1.250"), OWNER);
+        for draw in 0..100 {
+            pool.move_on(draw);
+            let next = bits(pool.free(|_| false).unwrap()) - bits(address("10.0.1.0"));
+            assert!((60..=190).contains(&next), "{next}");
+        }
+        let mut full = Pool::new("10.0.1.0/30".parse().unwrap(), None);
+        full.claim(address("10.0.1.1"), Owner::Network);
+        full.move_on(7);
+        assert_eq!(all(&mut full), ["10.0.1.2"]);
+        let mut none = Pool::new("10.0.1.0/24".parse().unwrap(), Some("10.0.1.0/32".parse().unwrap()));
+        none.move_on(7);
+        assert_eq!(none.free(|_| false), None);
+        let mut ipv6 = Pool::new("fd00::/64".parse().unwrap(), None);
+        ipv6.move_on(7);
+        assert!(bits(ipv6.free(|_| false).unwrap()) - bits(address("fd00::")) < WIDE);
     }
 
     #[test]

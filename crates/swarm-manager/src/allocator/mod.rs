@@ -290,6 +290,7 @@ impl Component for Allocator {
             self.claim_node(node);
             self.new_nodes.insert(node.id);
         }
+        self.networks.move_on(store.version().0);
     }
 
     fn handle(&mut self, _now: Timestamp, event: &Event, store: &Store) {

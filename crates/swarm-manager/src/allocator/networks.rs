@@ -91,11 +91,19 @@ impl Networks {
         self.tentative.retain(|(of, _)| *of != network);
     }
 
+    /// With a new leader, once all that is in use was claimed; see [`Pool::move_on`].
+    pub fn move_on(&mut self, draw: u64) {
+        self.pools.values_mut().flatten().for_each(|pool| pool.move_on(draw));
+    }
+
     pub fn claim(&mut self, network: NetworkId, address: &str, owner: Owner) {
         let Some(address) = address_of(address) else { return };
-        self.tentative.remove(&(network, address));
+        let given = self.tentative.remove(&(network, address));
         if let Some(pool) = self.pool_of(network, address) {
             pool.claim(address, owner);
+            if given {
+                pool.pass(address);
+            }
         }
     }
 

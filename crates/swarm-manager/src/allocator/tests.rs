@@ -298,3 +298,48 @@ fn a_new_leader_knows_what_is_in_use() {
     assert_ne!(swarm.task(2).networks[0].addresses[0], taken);
     assert_eq!(swarm.endpoint(3).ports[0].published_port, 30_001);
 }
+
+/// Seeds 910143, 910371 and 911037 of the simulator: the node whose task had the address still used it.
+#[test]
+fn a_new_leader_gives_out_no_address_that_was_just_freed() {
+    let web = service(1, "web", Vec::new(), &["front"]);
+    let front = Object::Network(network(2, "front").into());
+    let mut swarm = Swarm::new(vec![front, Object::Service(web.clone().into())]);
+    let mut freed = std::collections::BTreeSet::new();
+    for begun in 0..4 {
+        let tasks = [10 * begun + 1, 10 * begun + 2, 10 * begun + 3];
+        swarm.apply(tasks.map(|bits| StoreAction::Create(Object::Task(task(bits, &web).into()))).into());
+        swarm.settle();
+        let given = tasks.map(|bits| swarm.task(bits).networks[0].addresses[0].clone());
+        assert!(given.iter().all(|address| !freed.contains(address)), "{given:?} of {freed:?}");
+        // The newest ones go, so that nothing in the store tells of their addresses.
+        swarm.apply(
+            tasks[1..].iter().map(|bits| StoreAction::Remove(ObjectId::Task(TaskId::from_bits(*bits)))).collect(),
+        );
+        freed.extend(given[1..].iter().cloned());
+        swarm.allocator.start(Timestamp::ZERO, &swarm.store);
+        swarm.settle();
+    }
+}
+
+/// A node is taken note of anew with each change of its attachments: its old address is no news.
+#[test]
+fn addresses_go_on_in_their_circle_when_a_node_changes() {
+    let (front, back) = (network(2, "front"), network(3, "back"));
+    let (web, db) = (service(1, "web", Vec::new(), &["front"]), service(2, "db", Vec::new(), &["back"]));
+    let services = [&web, &db].map(|service| Object::Service(service.clone().into()));
+    let objects = [Object::Network(front.into()), Object::Network(back.into()), Object::Node(node(7).into())];
+    let mut swarm = Swarm::new(objects.into_iter().chain(services).collect());
+    let run = |swarm: &mut Swarm, bits: u128, of: &Service| {
+        swarm.apply(vec![StoreAction::Create(Object::Task(task(bits, of).into()))]);
+        swarm.settle();
+        swarm.place(bits, 7);
+        swarm.task(bits).networks[0].addresses[0].clone()
+    };
+    run(&mut swarm, 1, &web);
+    let freed = run(&mut swarm, 2, &web);
+    swarm.apply(vec![StoreAction::Remove(ObjectId::Task(TaskId::from_bits(2)))]);
+    swarm.settle();
+    run(&mut swarm, 3, &db);
+    assert_ne!(run(&mut swarm, 4, &web), freed);
+}
