@@ -116,6 +116,7 @@ impl Talk {
 
     /// The host's processes start.
     pub fn start(&mut self, host: usize, as_it_is: &Host, now: Timestamp, network: &Network) {
+        let now = self.now.max(now);
         let (addr, id) = (address(host), as_it_is.node);
         let me = NetworkPeer { id, name: format!("host-{host}"), addr, data_path: addr.ip() };
         // Slower than a real node: the packets are most of what a run costs.
@@ -140,6 +141,7 @@ impl Talk {
 
     /// The host's processes are gone.
     pub fn stop(&mut self, host: usize, now: Timestamp) {
+        let now = self.now.max(now);
         if let Some(member) = self.members.get_mut(host).filter(|member| member.gossip.is_some()) {
             (member.gossip, member.timeout, member.since) = (None, None, now);
         }
@@ -162,6 +164,8 @@ impl Talk {
 
     /// Tells a host's gossip which managers and endpoints there are.
     pub fn tell(&mut self, number: usize, host: &Host, now: Timestamp, network: &Network) {
+        // The talk may have gone on ahead of the managers: what is said now is under way from then on.
+        let now = self.now.max(now);
         let Some(member) = self.members.get_mut(number).filter(|member| member.gossip.is_some()) else { return };
         let mut inputs = Vec::new();
         if member.managers != host.managers {
@@ -182,6 +186,7 @@ impl Talk {
 
     /// The network is about to change: who was cut off or served badly until now has to find together again.
     pub fn disturbed(&mut self, network: &Network, now: Timestamp) {
+        let now = self.now.max(now);
         let count = self.members.len();
         for (host, member) in self.members.iter_mut().enumerate() {
             let apart = (0..count).filter(|other| !network.is_calm() || !network.reaches(host, *other));
