@@ -128,8 +128,7 @@ impl Client {
             // One whose port or network another request took in between waits for ever.
             let waits =
                 store.service_tasks(s.id).any(|t| t.status.state <= TaskState::Pending && !t.status.err.is_empty());
-            (waits || ![STEADY, SLOW, FINISHING].contains(&image))
-                && !self.known.get(&s.id).is_some_and(|known| *known == Known::Unsure)
+            (waits || ![STEADY, SLOW, FINISHING].contains(&image)) && !self.is_being_removed(s.id)
         });
         if let Some(service) = failing {
             return Some(removal(service));
@@ -145,6 +144,12 @@ impl Client {
                 subject: Subject::Create,
             }
         })
+    }
+
+    /// Whether an answer to a removal is still to come. (Where nobody knows what became of one, and the service is there,
+    /// it is asked for again.)
+    fn is_being_removed(&self, service: ServiceId) -> bool {
+        self.waiting.values().any(|subject| matches!(subject, Subject::Remove(of) if *of == service))
     }
 
     fn image(&mut self) -> &'static str {
