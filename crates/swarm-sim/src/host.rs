@@ -34,6 +34,8 @@ pub(crate) struct Host {
     pub manager_generation: u64,
     /// The agent's connection: its number, and to which host.
     pub connection: Option<(u64, usize)>,
+    /// A connection that lost a message: nothing more arrives on it, until the agent has waited long enough and gives it up.
+    pub severed: Option<u64>,
     /// Messages on a connection arrive one after the other.
     pub arrival: BTreeMap<(u64, bool), Timestamp>,
     /// Known managers, as the agent's disk keeps them.
@@ -69,6 +71,7 @@ impl Host {
             life: 0,
             manager_generation: 0,
             connection: None,
+            severed: None,
             arrival: BTreeMap::new(),
             managers: Vec::new(),
             role: NodeRole::Worker,
@@ -80,6 +83,11 @@ impl Host {
             newest_key: 0,
             out: false,
         }
+    }
+
+    /// Whether messages arrive on this connection of the agent to that host.
+    pub fn is_connected(&self, connection: u64, to: usize) -> bool {
+        self.connection == Some((connection, to)) && self.severed != Some(connection)
     }
 
     /// Whether it is, or was when it went down, a member of the raft group.

@@ -16,6 +16,7 @@ use swarm_manager::store::StoreAction;
 use swarm_types::*;
 
 use crate::disk::ManagerDisk;
+use crate::host::Host;
 use crate::world::{Event, World, new_node};
 
 /// What was asked for is asked for again after so long.
@@ -34,6 +35,8 @@ pub(crate) struct Membership {
     /// Requests for a certificate, and of which role.
     renewals: BTreeMap<(usize, RequestId), (usize, u64, NodeRole)>,
     errand: Option<Errand>,
+    /// Hosts that lost all managers that they knew although these expected them.
+    abandoned: BTreeSet<usize>,
     replaced: u128,
 }
 
@@ -238,16 +241,45 @@ fn out_of_the_swarm(world: &mut World<'_>, host: usize) {
 /// A node that was away while all managers that it knows were replaced never finds the others by itself, with Docker
 /// either: the operator tells it of one.
 pub(crate) fn help_the_lost(world: &mut World<'_>) -> Result<(), String> {
-    let managers: Vec<ManagerPeer> = world.hosts.iter().filter(|h| h.is_manager()).map(|h| h.peer()).collect();
-    for host in 0..world.hosts.len() {
-        let known = &world.hosts[host].managers;
-        if world.hosts[host].is_up() && !known.iter().any(|peer| managers.iter().any(|m| m.addr == peer.addr)) {
-            world.trace(&format!("host {host} knows no manager any more, and is told"));
-            world.hosts[host].managers.clone_from(&managers);
-            world.agent_input(host, Input::Managers(managers.clone()))?;
+    for host in lost(world) {
+        help(world, host)?;
+    }
+    Ok(())
+}
+
+/// The same once the faults have stopped, when managers may still be on their way out. Only a node that was down by then
+/// may be left behind: while the managers expect that a node turns up, one that it knows must stay.
+pub(crate) fn help_those_left_behind(world: &mut World<'_>) -> Result<(), String> {
+    let lost = lost(world);
+    let leader = world.leader().and_then(|leader| world.hosts[leader].manager.as_ref());
+    let Some(store) = leader.map(Manager::store) else { return Ok(()) };
+    let is_down = |host: &usize| {
+        let node = store.nodes().get(world.hosts[*host].node);
+        node.is_none_or(|node| node.status.state == NodeState::Down)
+    };
+    let (down, expected): (Vec<usize>, Vec<usize>) = lost.into_iter().partition(is_down);
+    world.membership.abandoned.extend(expected);
+    for host in down {
+        if !world.membership.abandoned.contains(&host) {
+            help(world, host)?;
         }
     }
     Ok(())
+}
+
+/// Hosts that are up and know none of the managers that there are.
+fn lost(world: &World<'_>) -> Vec<usize> {
+    let managers: BTreeSet<String> = world.hosts.iter().filter(|h| h.is_manager()).map(Host::manager_addr).collect();
+    let knows_none = |host: &Host| !host.managers.iter().any(|peer| managers.contains(&peer.addr));
+    let hosts = world.hosts.iter().enumerate();
+    hosts.filter(|(_, host)| host.is_up() && !host.is_manager() && knows_none(host)).map(|(host, _)| host).collect()
+}
+
+fn help(world: &mut World<'_>, host: usize) -> Result<(), String> {
+    let managers: Vec<ManagerPeer> = world.hosts.iter().filter(|h| h.is_manager()).map(Host::peer).collect();
+    world.trace(&format!("host {host} knows no manager any more, and is told"));
+    world.hosts[host].managers.clone_from(&managers);
+    world.agent_input(host, Input::Managers(managers))
 }
 
 /// The agent has left: all its tasks are gone.

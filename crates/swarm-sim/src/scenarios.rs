@@ -158,6 +158,38 @@ fn without_a_change_of_leader_a_dead_node_is_down_after_three_periods() {
     assert!(down > Duration::from_secs(9) && down < Duration::from_secs(16), "{down:?}");
 }
 
+/// The only manager begins anew just when it has got a successor and is demoted: the workers know nobody else.
+#[test]
+fn no_manager_goes_before_the_nodes_know_its_successor() {
+    for seed in 0..8 {
+        let mut silent = |_: &str| {};
+        let mut world = World::of(IdSource::from_seed(seed), 1, 4, &mut silent);
+        world.form_swarm().unwrap();
+        let role = |world: &mut World<'_>, host: usize, desired_role| {
+            let leader = world.leader().unwrap();
+            let store = world.hosts[leader].manager.as_ref().unwrap().store();
+            let node = store.nodes().get(world.hosts[host].node).unwrap();
+            let spec = NodeSpec { desired_role, ..node.spec.clone() };
+            let request = ControlRequest::UpdateNode { node: node.id.to_string(), version: node.meta.version, spec };
+            world.on_manager(leader, |manager, now| manager.control(now, &request).map(|_| ())).unwrap();
+        };
+        role(&mut world, 1, NodeRole::Manager);
+        let due = world.now.plus(Duration::from_secs(60));
+        let members = |world: &World<'_>| world.hosts[0].manager.as_ref().map_or(0, |m| m.members().len());
+        world.until("a second manager", due, |world| members(world) == 2).unwrap();
+        world.hosts[0].kill();
+        world.break_connections_to(0);
+        world.start(0).unwrap();
+        world.until("a leader", due, |world| world.leader().is_some()).unwrap();
+        role(&mut world, 0, NodeRole::Worker);
+        run(&mut world, Duration::from_secs(60));
+        let manager = world.hosts[1].manager.as_ref().unwrap();
+        assert_eq!((world.leader(), manager.members().len()), (Some(1), 1), "seed {seed}");
+        let ready = |node: &std::sync::Arc<Node>| node.status.state == NodeState::Ready;
+        assert!(manager.store().nodes().iter().all(ready), "seed {seed}");
+    }
+}
+
 /// Keys reach all agents when they are rotated, half a day after the leader began.
 #[test]
 fn the_networks_keys_are_rotated_and_told() {

@@ -263,6 +263,7 @@ impl<'a> World<'a> {
             while self.now < next {
                 self.step()?;
             }
+            membership::help_those_left_behind(self)?;
             if self.client.has_more() {
                 self.client_turn()?;
                 if self.now > deadline {
@@ -417,16 +418,20 @@ impl<'a> World<'a> {
             }
             Event::ConnectDone { host, life, connection, to } => return self.connect_done(host, life, connection, to),
             Event::ToManager { host, connection, to, to_life, message } => {
-                let connected = self.hosts[host].connection == Some((connection, to));
-                if connected && self.hosts[to].life == to_life && self.network.reaches(host, to) {
+                let connected = self.hosts[host].is_connected(connection, to);
+                if connected && !self.network.reaches(host, to) {
+                    self.hosts[host].severed = Some(connection);
+                } else if connected && self.hosts[to].life == to_life {
                     let from = &self.hosts[host];
                     let peer = Peer { node_id: from.node, role: from.role, addr: from.addr.clone() };
                     return self.on_manager(to, |manager, now| manager.handle_agent(now, &peer, *message));
                 }
             }
             Event::ToAgent { from, host, life, connection, message } => {
-                let current = self.hosts[host].life == life && self.hosts[host].connection == Some((connection, from));
-                if current && self.network.reaches(from, host) {
+                let current = self.hosts[host].life == life && self.hosts[host].is_connected(connection, from);
+                if current && !self.network.reaches(from, host) {
+                    self.hosts[host].severed = Some(connection);
+                } else if current {
                     if self.network.breaks() {
                         return self.happen(Event::Broken { host, life, connection });
                     }
@@ -498,7 +503,7 @@ impl<'a> World<'a> {
 
     pub fn start(&mut self, host: usize) -> Result<(), String> {
         let seed = self.random.next_u64();
-        self.trace(&format!("host {host} starts"));
+        self.trace(&format!("host {host} starts as node {}", self.hosts[host].node));
         let now = self.now;
         self.hosts[host].start(now, seed)?;
         membership::started(self, host);
@@ -627,6 +632,9 @@ impl<'a> World<'a> {
             AgentOutput::Connect(peer) => {
                 self.connections += 1;
                 let connection = self.connections;
+                // As a node does it: to the leader if its own manager knows that.
+                let leader = self.hosts[host].manager.as_ref().and_then(|manager| manager.leader().cloned());
+                let peer = leader.unwrap_or(peer);
                 // By its address: who is there now may have another id.
                 let to = self.hosts.iter().position(|target| target.manager_addr() == peer.addr);
                 let Some(to) = to else { return Err(format!("host {host} turns to an unknown manager")) };
