@@ -181,7 +181,17 @@ fn no_manager_goes_before_the_nodes_know_its_successor() {
         world.break_connections_to(0);
         world.start(0).unwrap();
         world.until("a leader", due, |world| world.leader().is_some()).unwrap();
-        role(&mut world, 0, NodeRole::Worker);
+        // Refused until the leader has heard of the other one.
+        let first = world.hosts[0].node;
+        let demoted = |world: &World<'_>| {
+            let manager = world.leader().and_then(|leader| world.hosts[leader].manager.as_ref());
+            let node = manager.and_then(|manager| manager.store().nodes().get(first));
+            node.is_some_and(|node| node.spec.desired_role == NodeRole::Worker)
+        };
+        while !demoted(&world) {
+            role(&mut world, 0, NodeRole::Worker);
+            run(&mut world, Duration::from_millis(20));
+        }
         run(&mut world, Duration::from_secs(60));
         let manager = world.hosts[1].manager.as_ref().unwrap();
         assert_eq!((world.leader(), manager.members().len()), (Some(1), 1), "seed {seed}");

@@ -151,10 +151,10 @@ impl Dispatcher {
         self.sessions.len()
     }
 
-    /// Whether nodes besides this one may still turn up that the former leader had in session: they know the managers as
-    /// that leader told them.
-    pub fn awaits_others(&self, node: NodeId) -> bool {
-        self.deadlines.watched(Watch::Unknown).any(|awaited| awaited != node)
+    /// Nodes that the former leader had in session and that may still turn up: they know the managers as that leader told
+    /// them.
+    pub fn awaited(&self) -> impl Iterator<Item = NodeId> {
+        self.deadlines.watched(Watch::Unknown)
     }
 
     fn open(

@@ -45,8 +45,12 @@ impl Manager {
         // A node that was removed altogether must not stay a voter.
         let gone = self.members().iter().find(|(_, member)| self.store.nodes().get(member.node_id).is_none());
         // A demoted one stays until its successors are known: until all places are stored, which tells the nodes in
-        // session, and until those that are to turn to this leader have been told as well.
-        let known = |(node, _): &(NodeId, u64)| actions.is_empty() && !self.dispatcher.awaits_others(*node);
+        // session, and until those that are to turn to this leader have been told as well. (It is one of them, too, but
+        // not when it is not there.)
+        let known = |(node, raft_id): &(NodeId, u64)| {
+            let is_there = self.consensus.recently_active(*raft_id).unwrap_or(false);
+            actions.is_empty() && !self.dispatcher.awaited().any(|awaited| is_there || awaited != *node)
+        };
         let leave = demoted.filter(known).map(|(_, raft_id)| raft_id).or(gone.map(|(raft_id, _)| *raft_id));
         if let Some(raft_id) = leave.filter(|_| self.member_changes.is_idle()) {
             self.take_out(raft_id)?;
