@@ -39,8 +39,9 @@ fn crates_depend_only_in_the_directions_of_the_architecture() {
         ("swarm-manager", &["swarm-types"]),
         ("swarm-agent", &["swarm-types"]),
         ("container-runtime", &[]),
-        ("overlay-network", &["swarm-types"]),
+        ("overlay-network", &["swarm-types", "network-plan"]),
         ("swarm-gossip", &["swarm-types"]),
+        ("network-plan", &["swarm-types", "swarm-gossip"]),
         ("swarm-sim", &["swarm-types", "swarm-manager", "swarm-agent", "swarm-gossip"]),
         ("docker-cli", &["docker-api"]),
         (
@@ -51,6 +52,7 @@ fn crates_depend_only_in_the_directions_of_the_architecture() {
                 "swarm-agent",
                 "swarm-gossip",
                 "container-runtime",
+                "network-plan",
                 "overlay-network",
                 "docker-api",
             ],

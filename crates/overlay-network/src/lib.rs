@@ -1,8 +1,8 @@
 //! overlay-network: the wires between containers.
 //!
-//! Two halves. [`plan`] is pure: what links, addresses and routes a namespace should have, who gets which address,
-//! and which steps lead there from what is observed. [`apply`] is the only part that talks to the kernel, over
-//! netlink; it reads, lets `plan` decide, and executes. Applying a plan twice changes nothing the second time.
+//! What links, addresses and routes a namespace should have, who gets which address, and which steps lead there from what
+//! is observed, is decided by `network-plan`, which is pure and goes by the name of [`plan`] here. [`apply`] talks to the
+//! kernel, over netlink; it reads, lets `plan` decide, and executes. Applying a plan twice changes nothing the second time.
 //!
 //! [`BridgeDriver`] joins both into a node's local networks: Docker's default `bridge`, users' own, `docker_gwbridge`;
 //! [`OverlayDriver`] into its part of the swarm's overlay networks.
@@ -20,8 +20,9 @@ mod bridge;
 pub mod dns;
 pub mod look;
 pub mod overlay;
-pub mod plan;
 pub mod rules;
+
+pub use network_plan as plan;
 
 pub use apply::{NetError, NetNamespace};
 pub use bridge::{

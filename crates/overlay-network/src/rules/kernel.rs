@@ -18,7 +18,10 @@ use nlink::Nftables;
 use nlink::netlink::nftables::Family;
 
 use super::table::Table;
-use super::{FaultRule, NodeRules, OverlayRules, faults, lower, node, overlay};
+use super::{
+    FAULT_TABLE, FaultRule, NODE_TABLE, NodeRules, OVERLAY_TABLE, OverlayRules, fault_table, lower, node_settings,
+    node_table, overlay_table,
+};
 use crate::apply::{NetError, NetNamespace, netlink};
 
 type Connection = nlink::netlink::Connection<Nftables>;
@@ -37,7 +40,7 @@ impl NetNamespace {
     /// Makes the rules of an overlay's namespace these; whether they were others before. UDP conversations with
     /// backends that a service has no more are forgotten then, as they would go on for as long as someone speaks.
     pub async fn apply_overlay_rules(&self, rules: &OverlayRules) -> Result<bool, NetError> {
-        let changed = self.replace(overlay::TABLE, overlay::table(rules).as_ref()).await?;
+        let changed = self.replace(OVERLAY_TABLE, overlay_table(rules).as_ref()).await?;
         if changed {
             self.forget_past_backends(rules).await?;
         }
@@ -49,8 +52,8 @@ impl NetNamespace {
     ///
     /// A setting of a bridge that does not exist is left out: call this after bridges are made.
     pub async fn apply_node_rules(&self, rules: &NodeRules) -> Result<bool, NetError> {
-        self.set(&node::settings(rules))?;
-        let changed = self.replace(node::TABLE, node::table(rules).as_ref()).await?;
+        self.set(&node_settings(rules))?;
+        let changed = self.replace(NODE_TABLE, node_table(rules).as_ref()).await?;
         if changed {
             self.forget_past_ports(rules).await?;
         }
@@ -59,7 +62,7 @@ impl NetNamespace {
 
     /// Makes the faults these; none removes their table. Whether they were others before.
     pub async fn apply_faults(&self, faults: &[FaultRule]) -> Result<bool, NetError> {
-        self.replace(faults::TABLE, faults::table(faults).as_ref()).await
+        self.replace(FAULT_TABLE, fault_table(faults).as_ref()).await
     }
 
     fn set(&self, settings: &[(String, String)]) -> Result<(), NetError> {

@@ -9,24 +9,11 @@
 //! the first packet of a connection meets, do not show. Replacing 100 services of ten backends each: 5 ms in the
 //! kernel.
 //!
-//! In three steps: what the rules are for ([`OverlayRules`] and its siblings), the [`table::Table`] that this comes
-//! to, whose text is what `nft list table` shows, and the netlink messages that make it. The first two are plain
-//! data; only the last names `nlink`.
+//! What the rules are for and the tables that this comes to are `network-plan`'s; here are the netlink messages that make
+//! the tables. Only this part names `nlink`.
 
 mod conntrack;
-mod faults;
 mod kernel;
 mod lower;
-mod model;
-mod node;
-mod overlay;
-pub mod table;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;
-mod text;
 
-pub use faults::table as fault_table;
-pub use model::*;
-pub use node::{settings as node_settings, table as node_table};
-pub use overlay::table as overlay_table;
+pub use network_plan::rules::*;

@@ -10,7 +10,7 @@ use nlink::netlink::nftables::{
 
 use super::super::Protocol;
 use super::super::table::*;
-use super::{Anonymous, Reference, attributes, invalid, key_type};
+use super::{Anonymous, Reference, attributes, bytes, invalid, key_type};
 
 /// `enum nft_lookup_attributes`: the number of the set within the transaction.
 const LOOKUP_SET_ID: u16 = 4;
@@ -124,7 +124,7 @@ impl<'a, 'b> Expressions<'a, 'b> {
                 let family = Family::of(*address);
                 self.family(family);
                 self.field(Field::Address(family, *end), FIRST);
-                let bytes = Datum::Address(*address).bytes();
+                let bytes = bytes(&Datum::Address(*address));
                 let len = bytes.len();
                 if usize::from(*prefix) < 8 * len {
                     let mask = mask(*prefix, len);
@@ -135,7 +135,7 @@ impl<'a, 'b> Expressions<'a, 'b> {
             }
             Match::Interface(side, name, is) => {
                 self.field(Field::Interface(*side), FIRST);
-                self.compare(if *is { CmpOp::Eq } else { CmpOp::Neq }, Datum::Interface(name.clone()).bytes());
+                self.compare(if *is { CmpOp::Eq } else { CmpOp::Neq }, bytes(&Datum::Interface(name.clone())));
             }
             Match::Member(fields, set) => {
                 self.key(fields)?;
@@ -214,7 +214,7 @@ impl<'a, 'b> Expressions<'a, 'b> {
     }
 
     fn translate_to(&mut self, kind: NatType, address: IpAddr) {
-        self.found.push(Expr::Immediate { dreg: FIRST, data: Datum::Address(address).bytes() });
+        self.found.push(Expr::Immediate { dreg: FIRST, data: bytes(&Datum::Address(address)) });
         self.found.push(nat(kind, Family::of(address), FIRST, None));
     }
 }

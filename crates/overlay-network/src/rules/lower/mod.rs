@@ -141,8 +141,8 @@ fn invalid(what: &str) -> nlink::Error {
 /// One value as it is, several each filled up to whole words of 32 bits.
 fn values(data: &[Datum]) -> SetElement {
     match data {
-        [one] => SetElement::new(one.bytes()),
-        several => SetElement::concat(several.iter().map(|one| SetElement::new(one.bytes()))),
+        [one] => SetElement::new(bytes(one)),
+        several => SetElement::concat(several.iter().map(|one| SetElement::new(bytes(one)))),
     }
 }
 
@@ -155,19 +155,17 @@ fn member(key: &[Datum], target: &Target) -> Result<SetElement, nlink::Error> {
     })
 }
 
-impl Datum {
-    /// As the kernel compares it.
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Self::Address(std::net::IpAddr::V4(address)) => address.octets().to_vec(),
-            Self::Address(std::net::IpAddr::V6(address)) => address.octets().to_vec(),
-            Self::Protocol(protocol) => vec![expressions::protocol_number(*protocol)],
-            Self::Port(port) => port.to_be_bytes().to_vec(),
-            Self::Interface(name) => {
-                let mut bytes = name.as_bytes().to_vec();
-                bytes.resize(INTERFACE_BYTES, 0);
-                bytes
-            }
+/// As the kernel compares it.
+fn bytes(datum: &Datum) -> Vec<u8> {
+    match datum {
+        Datum::Address(std::net::IpAddr::V4(address)) => address.octets().to_vec(),
+        Datum::Address(std::net::IpAddr::V6(address)) => address.octets().to_vec(),
+        Datum::Protocol(protocol) => vec![expressions::protocol_number(*protocol)],
+        Datum::Port(port) => port.to_be_bytes().to_vec(),
+        Datum::Interface(name) => {
+            let mut bytes = name.as_bytes().to_vec();
+            bytes.resize(INTERFACE_BYTES, 0);
+            bytes
         }
     }
 }
@@ -252,7 +250,7 @@ impl Anonymous<'_> {
     /// A set of single values.
     fn set(&mut self, kind: Kind, members: &[Datum]) -> Reference {
         let key = key_type(kind);
-        let members: Vec<(Vec<u8>, Option<Vec<u8>>)> = members.iter().map(|one| (one.bytes(), None)).collect();
+        let members: Vec<(Vec<u8>, Option<Vec<u8>>)> = members.iter().map(|one| (bytes(one), None)).collect();
         self.make("__set%d", key, None, &members)
     }
 
@@ -260,7 +258,7 @@ impl Anonymous<'_> {
     fn numbered(&mut self, family: Family, addresses: &[std::net::IpAddr]) -> Reference {
         let value = key_type(Kind::Address(family));
         let entry = |(number, address): (u32, &std::net::IpAddr)| {
-            (number.to_ne_bytes().to_vec(), Some(Datum::Address(*address).bytes()))
+            (number.to_ne_bytes().to_vec(), Some(bytes(&Datum::Address(*address))))
         };
         let members: Vec<_> = (0..).zip(addresses).map(entry).collect();
         self.make("__map%d", SetKeyType::Other { type_id: TYPE_INTEGER, len: 4 }, Some(value), &members)

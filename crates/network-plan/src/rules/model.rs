@@ -1,5 +1,6 @@
 //! What the packet filter of a namespace is to do, in the words of the swarm: services, bridges, published ports,
-//! faults. Plain data; what tables and rules come of it is the business of the `render_*` modules.
+//! faults. Plain data; what tables and rules come of it is the business of the modules
+//! beside this one.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 /// A transport protocol.
 pub use swarm_types::PortProtocol as Protocol;
 
-use crate::plan::Cidr;
+use crate::Cidr;
 
 /// A service as the namespace of one overlay network sees it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! What a network namespace should look like, and the steps from what it does look like. Pure: no netlink, no clock.
+//! What a network namespace should look like, and what it does look like. Leaves out the steps between them (`diff`).
 //!
 //! A [`NetPlan`] adds and corrects: links that it does not name are left alone, because a node's namespace has several
 //! owners (the sandbox's `eth0`, the bridges, overlays). Of the links that it names it may own a table wholly: their
@@ -9,16 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-mod address;
-mod diff;
-mod ipam;
-pub mod overlay;
-mod pools;
-
-pub use address::{Cidr, Mac};
-pub use diff::{Step, diff};
-pub use ipam::{AddressPool, Ipam, IpamError, Lease, overlap};
-pub use pools::choose_local;
+use super::{Cidr, Mac};
 
 /// A network namespace, as seen from the process that applies the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +37,8 @@ pub enum LinkKind {
         peer_namespace: Namespace,
     },
     /// One end of a VXLAN without learning and flooding, which answers ARP and neighbour solicitations from its own
-    /// neighbour table. Its packets travel in the namespace that [`apply_over`] is given, wherever the link itself is.
+    /// neighbour table. Its packets travel in the namespace that the plan is applied over, wherever the link itself is.
     /// One whose parameters differ is made anew.
-    ///
-    /// [`apply_over`]: crate::NetNamespace::apply_over
     Vxlan(VxlanPlan),
 }
 
