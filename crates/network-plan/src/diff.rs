@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    BridgePort, Cidr, ForwardingEntry, LinkKind, LinkPlan, Mac, Neighbor, NetPlan, Observed, ObservedLink, RoutePlan,
+    BridgePort, Cidr, ForwardTo, ForwardingEntry, LinkKind, LinkPlan, Mac, Neighbor, NetPlan, Observed, ObservedLink,
+    RoutePlan,
 };
 
 /// One change to make.
@@ -46,24 +47,40 @@ pub fn diff(observed: &Observed, plan: &NetPlan) -> Vec<Step> {
             steps.push(Step::Sysctl(key.clone(), value.clone()));
         }
     }
-    let mut anew = BTreeSet::new();
+    let mut lost: BTreeMap<&str, Lost> = BTreeMap::new();
     for link in &plan.links {
-        if link_steps(observed, link, &mut steps) {
-            anew.insert(link.name.as_str());
-        }
+        lost.insert(&link.name, link_steps(observed, link, &mut steps));
     }
+    let lost = |link: &str| lost.get(link).copied().unwrap_or_default();
     for route in &plan.routes {
-        if !observed.routes.contains(route) {
+        if !observed.routes.contains(route) || lost(&route.dev).all {
             steps.push(Step::AddRoute(route.clone()));
         }
     }
-    for (link, remove, add) in tables(&observed.neighbors, &plan.neighbors, &anew) {
+    let is_left = |link: &str, _: &Neighbor| !lost(link).neighbors;
+    for (link, remove, add) in tables(&observed.neighbors, &plan.neighbors, is_left) {
         steps.push(Step::Neighbors(link, remove, add));
     }
-    for (link, remove, add) in tables(&observed.forwarding, &plan.forwarding, &anew) {
+    let is_left = |link: &str, entry: &ForwardingEntry| match entry.to {
+        ForwardTo::Port => !lost(link).port,
+        ForwardTo::Remote(_) => !lost(link).all,
+    };
+    for (link, remove, add) in tables(&observed.forwarding, &plan.forwarding, is_left) {
         steps.push(Step::Forwarding(link, remove, add));
     }
     steps
+}
+
+/// What the kernel takes from a link on the way to what it should be: it was seen, and is not there any more when the
+/// tables' turn comes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lost {
+    /// Everything: it is made anew.
+    all: bool,
+    /// Its entries in its bridge's table: it changes its bridge. Those in a VXLAN's own table stay.
+    port: bool,
+    /// Its neighbours: it changes its link-layer address (`arp_netdev_event`, also the permanent ones go).
+    neighbors: bool,
 }
 
 fn settings(observed: &Observed, wanted: &[(String, String)], steps: &mut Vec<Step>) {
@@ -74,8 +91,8 @@ fn settings(observed: &Observed, wanted: &[(String, String)], steps: &mut Vec<St
     }
 }
 
-/// The steps for one link; whether its tables of neighbours and forwarding entries are empty after them.
-fn link_steps(observed: &Observed, link: &LinkPlan, steps: &mut Vec<Step>) -> bool {
+/// The steps for one link; what it loses by them.
+fn link_steps(observed: &Observed, link: &LinkPlan, steps: &mut Vec<Step>) -> Lost {
     let fresh = ObservedLink::default();
     let name = || link.name.clone();
     let mut seen = observed.links.get(&link.name);
@@ -85,14 +102,14 @@ fn link_steps(observed: &Observed, link: &LinkPlan, steps: &mut Vec<Step>) -> bo
         steps.push(Step::Delete(name()));
         seen = None;
     }
-    let mut anew = false;
+    let mut lost = Lost::default();
     let seen = match seen {
         Some(seen) => seen,
         None => {
             if link.kind != LinkKind::Existing {
                 steps.push(Step::Create(link.clone()));
             }
-            anew = true;
+            lost = Lost { all: true, port: true, neighbors: true };
             &fresh
         }
     };
@@ -100,6 +117,7 @@ fn link_steps(observed: &Observed, link: &LinkPlan, steps: &mut Vec<Step>) -> bo
         && seen.mac != Some(mac)
     {
         steps.push(Step::SetMac(name(), mac));
+        lost.neighbors = true;
     }
     if let Some(mtu) = link.mtu
         && seen.mtu != mtu
@@ -112,43 +130,47 @@ fn link_steps(observed: &Observed, link: &LinkPlan, steps: &mut Vec<Step>) -> bo
         if seen.master.as_ref() != Some(master) {
             steps.push(Step::SetMaster(name(), master.clone()));
             port = BridgePort::default();
-            anew = true;
+            lost.port = true;
         }
         if port != link.port {
             steps.push(Step::SetPort(name(), link.port));
         }
     }
-    settings(observed, &link.sysctls, steps);
-    for address in &link.addresses {
-        if !seen.addresses.contains(address) {
-            steps.push(Step::AddAddress(name(), *address));
-        }
-    }
-    if link.only_these_addresses {
-        for address in &seen.addresses {
-            if !link.addresses.contains(address) {
-                steps.push(Step::RemoveAddress(name(), *address));
-            }
-        }
-    }
+    // those of a link that is made anew begin with the defaults
+    let nothing = Observed::default();
+    settings(if lost.all { &nothing } else { observed }, &link.sysctls, steps);
+    address_steps(seen, link, steps);
     if !seen.up {
         steps.push(Step::SetUp(name()));
     }
-    anew
+    lost
 }
 
-/// For each link whose table differs: what to remove and what to add. What was seen of links made `anew` is gone.
+/// Of IPv4, what is wanted comes before what goes, so that there is no gap. Of IPv6, a link has an address only once, with
+/// one prefix, which cannot be changed (`inet6_addr_modify`): one with another prefix goes first.
+fn address_steps(seen: &ObservedLink, link: &LinkPlan, steps: &mut Vec<Step>) {
+    let missing = || link.addresses.iter().filter(|wanted| !seen.addresses.contains(wanted));
+    let in_the_way = |there: &&Cidr| there.is_ipv6() && missing().any(|wanted| wanted.address == there.address);
+    let (first, others): (Vec<&Cidr>, Vec<&Cidr>) =
+        seen.addresses.iter().filter(|there| !link.addresses.contains(there)).partition(in_the_way);
+    let last = others.into_iter().filter(|_| link.only_these_addresses);
+    steps.extend(first.into_iter().map(|cidr| Step::RemoveAddress(link.name.clone(), *cidr)));
+    steps.extend(missing().map(|cidr| Step::AddAddress(link.name.clone(), *cidr)));
+    steps.extend(last.map(|cidr| Step::RemoveAddress(link.name.clone(), *cidr)));
+}
+
+/// For each link whose table differs: what to remove and what to add. Of what was seen, some may not be left by then.
 fn tables<T: Ord + Copy>(
     observed: &BTreeMap<String, BTreeSet<T>>,
     wanted: &BTreeMap<String, BTreeSet<T>>,
-    anew: &BTreeSet<&str>,
+    is_left: impl Fn(&str, &T) -> bool,
 ) -> Vec<(String, Vec<T>, Vec<T>)> {
-    let none = BTreeSet::new();
     let mut changes = Vec::new();
     for (link, wanted) in wanted {
-        let seen = observed.get(link).filter(|_| !anew.contains(link.as_str())).unwrap_or(&none);
+        let seen = observed.get(link).into_iter().flatten().filter(|one| is_left(link, one));
+        let seen: BTreeSet<T> = seen.copied().collect();
         let remove: Vec<T> = seen.difference(wanted).copied().collect();
-        let add: Vec<T> = wanted.difference(seen).copied().collect();
+        let add: Vec<T> = wanted.difference(&seen).copied().collect();
         if !remove.is_empty() || !add.is_empty() {
             changes.push((link.clone(), remove, add));
         }
@@ -159,7 +181,7 @@ fn tables<T: Ord + Copy>(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::{ForwardTo, VxlanPlan};
+    use super::super::VxlanPlan;
     use super::*;
     use std::net::Ipv4Addr;
 
@@ -252,6 +274,80 @@ mod tests {
         );
         observed.links.get_mut("vxlan0").unwrap().vxlan = Some(vxlan(4097));
         assert_eq!(diff(&observed, &plan), vec![]);
+    }
+
+    /// A VXLAN's end that somebody took from its bridge, while an endpoint went.
+    #[test]
+    fn what_is_a_links_own_outlives_a_change_of_its_bridge() {
+        let mut link = LinkPlan::new("vxlan0", LinkKind::Vxlan(vxlan(4097)));
+        link.master = Some("br0".into());
+        let neighbor = |n: u8| Neighbor { ip: Ipv4Addr::new(10, 0, 0, n).into(), mac: entry(n).mac };
+        let port = |n: u8| ForwardingEntry { mac: entry(n).mac, to: ForwardTo::Port };
+        let plan = NetPlan {
+            links: vec![link],
+            neighbors: BTreeMap::from([("vxlan0".into(), BTreeSet::from([neighbor(1)]))]),
+            forwarding: BTreeMap::from([("vxlan0".into(), BTreeSet::from([entry(1), port(1)]))]),
+            ..NetPlan::default()
+        };
+        let there = ObservedLink { vxlan: Some(vxlan(4097)), up: true, ..ObservedLink::default() };
+        let observed = Observed {
+            links: BTreeMap::from([("vxlan0".into(), there)]),
+            neighbors: BTreeMap::from([("vxlan0".into(), BTreeSet::from([neighbor(1), neighbor(2)]))]),
+            forwarding: BTreeMap::from([("vxlan0".into(), BTreeSet::from([entry(1), entry(2)]))]),
+            ..Observed::default()
+        };
+        let expected = vec![
+            Step::SetMaster("vxlan0".into(), "br0".into()),
+            Step::Neighbors("vxlan0".into(), vec![neighbor(2)], vec![]),
+            Step::Forwarding("vxlan0".into(), vec![entry(2)], vec![port(1)]),
+        ];
+        assert_eq!(diff(&observed, &plan), expected);
+    }
+
+    #[test]
+    fn neighbours_are_said_again_after_a_change_of_the_links_address() {
+        let mut link = LinkPlan::new("eth0", LinkKind::Existing);
+        link.mac = Some(entry(9).mac);
+        let neighbor = Neighbor { ip: Ipv4Addr::new(10, 0, 0, 1).into(), mac: entry(1).mac };
+        let table = BTreeMap::from([("eth0".to_owned(), BTreeSet::from([neighbor]))]);
+        let plan = NetPlan { links: vec![link], neighbors: table.clone(), ..NetPlan::default() };
+        let there = ObservedLink { up: true, ..ObservedLink::default() };
+        let observed =
+            Observed { links: BTreeMap::from([("eth0".into(), there)]), neighbors: table, ..Observed::default() };
+        let again = Step::Neighbors("eth0".into(), vec![], vec![neighbor]);
+        assert_eq!(diff(&observed, &plan), vec![Step::SetMac("eth0".into(), entry(9).mac), again]);
+    }
+
+    #[test]
+    fn an_ipv6_address_goes_before_it_comes_with_another_prefix() {
+        let mut plan = bridge();
+        plan.links[0].addresses.push("fd00::1/64".parse().unwrap());
+        let mut observed = seen("172.17.0.1/16");
+        observed.links.get_mut("docker0").unwrap().addresses.push("fd00::1/128".parse().unwrap());
+        let expected = vec![
+            Step::RemoveAddress("docker0".into(), "fd00::1/128".parse().unwrap()),
+            Step::AddAddress("docker0".into(), "fd00::1/64".parse().unwrap()),
+        ];
+        assert_eq!(diff(&observed, &plan), expected);
+    }
+
+    #[test]
+    fn routes_and_settings_go_with_a_link_that_is_made_anew() {
+        let mut link = LinkPlan::new("vxlan0", LinkKind::Vxlan(vxlan(4097)));
+        let setting = ("net/ipv4/conf/vxlan0/route_localnet".to_owned(), "1".to_owned());
+        link.sysctls = vec![setting.clone()];
+        let route = RoutePlan { destination: "10.9.0.0/16".parse().unwrap(), via: None, dev: "vxlan0".into() };
+        let plan = NetPlan { links: vec![link], routes: vec![route.clone()], ..NetPlan::default() };
+        let there = ObservedLink { vxlan: Some(vxlan(4098)), up: true, ..ObservedLink::default() };
+        let observed = Observed {
+            links: BTreeMap::from([("vxlan0".into(), there)]),
+            routes: vec![route.clone()],
+            sysctls: BTreeMap::from([setting.clone()]),
+            ..Observed::default()
+        };
+        let steps = diff(&observed, &plan);
+        let expected = [Step::Sysctl(setting.0, setting.1), Step::SetUp("vxlan0".into()), Step::AddRoute(route)];
+        assert_eq!(steps.get(2..), Some(&expected[..]), "{steps:?}");
     }
 
     #[test]

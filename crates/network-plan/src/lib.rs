@@ -10,6 +10,7 @@
 mod address;
 mod diff;
 mod ipam;
+pub mod model;
 mod namespace;
 pub mod overlay;
 mod pools;
