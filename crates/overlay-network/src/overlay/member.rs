@@ -1,38 +1,26 @@
-//! One overlay network on this node: its namespace, and what is wished for it.
+//! One overlay network on this node: its namespace, and what is wished for it. What that comes to is
+//! [`OverlayWish`]'s business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::{OverlayConfig, claimed};
+use super::OverlayConfig;
 use crate::apply::{NetError, NetNamespace, io};
-use crate::plan::overlay::{
-    self, BRIDGE, INGRESS, IngressLink, OverlayNetwork, OverlayPort, Peer, Surroundings, VXLAN, cable_name,
-    ingress_cable_name,
-};
-use crate::plan::{NetPlan, Observed, diff};
-use crate::rules::{OverlayRules, Protocol, VirtualService};
+use crate::plan::overlay::{self, INGRESS, OverlayNetwork, OverlayPort, cable_name, ingress_cable_name};
+use crate::plan::{NetPlan, Observed, OverlayWish, diff};
+use crate::rules::Protocol;
 
 /// See the module.
 pub(super) struct Member {
-    pub network: OverlayNetwork,
+    pub wish: OverlayWish,
     pub namespace: NetNamespace,
-    pub peers: Option<BTreeSet<Peer>>,
-    pub services: Option<Vec<VirtualService>>,
-    pub ingress: Option<IngressLink>,
     pin: PathBuf,
-    /// By endpoint.
-    ports: BTreeMap<String, Attached>,
+    /// By endpoint, which namespace the process of a container was in: when it has gone, its number may be another's.
+    inside: BTreeMap<String, NamespaceId>,
     /// To whom connections were handed on: those who serve, and those who stopped and are not gone yet.
     backends: BTreeSet<IpAddr>,
-}
-
-/// A container's cable as it was asked for.
-struct Attached {
-    port: OverlayPort,
-    /// Which namespace the process was in: when it has gone, its number may be another's.
-    inside: NamespaceId,
 }
 
 /// Device and file number of a namespace.
@@ -46,27 +34,13 @@ fn namespace_id(pid: u32) -> Result<NamespaceId, NetError> {
 
 impl Member {
     pub fn new(network: OverlayNetwork, namespace: NetNamespace, pin: PathBuf) -> Self {
-        let (ports, backends) = (BTreeMap::new(), BTreeSet::new());
-        Self { network, namespace, pin, peers: None, services: None, ingress: None, ports, backends }
+        let wish = OverlayWish::new(network);
+        Self { wish, namespace, pin, inside: BTreeMap::new(), backends: BTreeSet::new() }
     }
 
     /// What the namespace should look like, with its containers' cables.
     pub fn plan(&self, config: &OverlayConfig) -> NetPlan {
-        let virtual_ips: Option<BTreeSet<IpAddr>> =
-            self.services.as_ref().map(|all| all.iter().flat_map(|one| one.virtual_ips.iter().copied()).collect());
-        let around = Surroundings {
-            data_path: config.data_path,
-            port: config.port,
-            peers: self.peers.as_ref(),
-            virtual_ips: virtual_ips.as_ref(),
-        };
-        let ports = || self.ports.values().map(|attached| &attached.port);
-        let mut plan = overlay::namespace(&self.network, around, ports());
-        for cable in ports().map(|port| overlay::cable(&self.network, port)) {
-            plan.links.extend(cable.links);
-            plan.forwarding.extend(cable.forwarding);
-        }
-        plan
+        self.wish.plan(config.underlay())
     }
 
     /// Makes the namespace so, but for cables that are missing: their containers may be gone.
@@ -80,11 +54,9 @@ impl Member {
     /// precedes it whenever a node hears something new: to read them takes a thread, and so a turn of its own on a
     /// busy machine, while whoever asks for the new task waits.
     pub async fn settle_tables(&self, config: &OverlayConfig, node: &NetNamespace) -> Result<(), NetError> {
-        let mut plan = self.plan(config);
-        plan.sysctls.clear();
-        plan.sysctls_if_present.clear();
+        let plan = self.wish.tables(config.underlay());
         let observed = self.namespace.observe(&plan).await.map_err(self.named())?;
-        if [BRIDGE, VXLAN].iter().all(|link| observed.links.contains_key(*link)) {
+        if OverlayWish::has_its_links(&observed) {
             self.make(plan, &observed, node).await
         } else {
             // somebody took them: what is made anew needs its settings
@@ -92,27 +64,22 @@ impl Member {
         }
     }
 
-    async fn make(&self, mut plan: NetPlan, observed: &Observed, node: &NetNamespace) -> Result<(), NetError> {
-        for cable in self.ports.keys().map(|endpoint| cable_name(endpoint)) {
-            if !observed.links.contains_key(&cable) {
-                plan.links.retain(|link| link.name != cable);
-                plan.forwarding.remove(&cable);
-            }
-        }
+    async fn make(&self, plan: NetPlan, observed: &Observed, node: &NetNamespace) -> Result<(), NetError> {
+        let plan = self.wish.without_missing_cables(plan, observed);
         self.namespace.execute_all(&diff(observed, &plan), node).await.map_err(self.named())
     }
 
     /// The rest: rules, and cables that are missing or carry nothing.
     pub async fn repair(&mut self, config: &OverlayConfig, node: &NetNamespace) -> Result<(), NetError> {
         self.apply_rules().await?;
-        if self.ingress.is_some() {
+        if self.wish.ingress.is_some() {
             self.connect_ingress(node).await?;
         }
         let near = self.namespace.observe(&NetPlan::default()).await.map_err(self.named())?;
         let carries = |endpoint: &str| near.links.get(&cable_name(endpoint)).is_some_and(|link| link.carrier);
-        let broken = self.ports.values().filter(|attached| !carries(&attached.port.endpoint));
-        let alive = |attached: &&Attached| namespace_id(attached.port.pid).is_ok_and(|id| id == attached.inside);
-        let broken: Vec<OverlayPort> = broken.filter(alive).map(|attached| attached.port.clone()).collect();
+        let broken = self.wish.ports.values().filter(|port| !carries(&port.endpoint));
+        let alive = |port: &&OverlayPort| namespace_id(port.pid).ok().as_ref() == self.inside.get(&port.endpoint);
+        let broken: Vec<OverlayPort> = broken.filter(alive).cloned().collect();
         for port in broken {
             // one container's trouble is not the network's
             if let Err(error) = self.attach(config, node, &port).await {
@@ -123,13 +90,7 @@ impl Member {
     }
 
     pub async fn apply_rules(&self) -> Result<(), NetError> {
-        let Some(services) = &self.services else { return Ok(()) };
-        let rules = OverlayRules {
-            subnets: self.network.subnets.iter().map(|one| one.subnet).collect(),
-            load_balancer: self.network.load_balancer.iter().map(|cidr| cidr.address).collect(),
-            services: services.clone(),
-            ingress_interface: self.ingress.as_ref().map(|_| INGRESS.to_owned()),
-        };
+        let Some(rules) = self.wish.rules() else { return Ok(()) };
         self.namespace.apply_overlay_rules(&rules).await.map_err(self.named())?;
         Ok(())
     }
@@ -138,9 +99,9 @@ impl Member {
     /// silence. One that only serves no more keeps its connections until it goes.
     pub async fn forget_gone(&mut self) -> Result<(), NetError> {
         let serving: BTreeSet<IpAddr> =
-            self.services.iter().flatten().flat_map(|service| service.backends.iter().copied()).collect();
-        let peers = self.peers.iter().flatten().flat_map(|peer| peer.addresses.iter().copied());
-        let ports = self.ports.values().flat_map(|attached| &attached.port.addresses).map(|cidr| cidr.address);
+            self.wish.services.iter().flatten().flat_map(|service| service.backends.iter().copied()).collect();
+        let peers = self.wish.peers.iter().flatten().flat_map(|peer| peer.addresses.iter().copied());
+        let ports = self.wish.ports.values().flat_map(|port| &port.addresses).map(|cidr| cidr.address);
         let there: BTreeSet<IpAddr> = peers.chain(ports).chain(serving.iter().copied()).collect();
         let gone: BTreeSet<IpAddr> = self.backends.difference(&there).copied().collect();
         for protocol in [Protocol::Tcp, Protocol::Sctp] {
@@ -157,7 +118,7 @@ impl Member {
         node: &NetNamespace,
         port: &OverlayPort,
     ) -> Result<(), NetError> {
-        check(port).map_err(|error| NetError::Invalid(format!("network {}: {error}", self.network.id)))?;
+        check(port).map_err(|error| NetError::Invalid(format!("network {}: {error}", self.wish.network.id)))?;
         let inside = NetNamespace::of_pid(port.pid)?;
         let identity = namespace_id(port.pid)?;
         let name = cable_name(&port.endpoint);
@@ -168,19 +129,18 @@ impl Member {
                 let (interface, pid) = (&port.interface, port.pid);
                 return Err(NetError::Invalid(format!(
                     "network {}: the container of process {pid} has another interface {interface} already",
-                    self.network.id
+                    self.wish.network.id
                 )));
             }
             // the near end of a cable whose far end is elsewhere: of an earlier process, or renamed
             self.namespace.delete_link(&name).await?;
         }
-        self.namespace.apply_over(&overlay::cable(&self.network, port), node).await.map_err(self.named())?;
-        inside.apply(&overlay::interface(&self.network, port)).await.map_err(self.named())?;
-        let attached = Attached { port: port.clone(), inside: identity };
-        let before = self.ports.insert(port.endpoint.clone(), attached);
-        let was_there =
-            before.is_some_and(|before| before.port.mac == port.mac && before.port.addresses == port.addresses);
-        if !was_there && claimed(self.peers.as_ref(), port) {
+        self.namespace.apply_over(&overlay::cable(&self.wish.network, port), node).await.map_err(self.named())?;
+        inside.apply(&overlay::interface(&self.wish.network, port)).await.map_err(self.named())?;
+        self.inside.insert(port.endpoint.clone(), identity);
+        let before = self.wish.ports.insert(port.endpoint.clone(), port.clone());
+        let was_there = before.is_some_and(|before| before.mac == port.mac && before.addresses == port.addresses);
+        if !was_there && self.wish.is_claimed(port) {
             self.settle(config, node).await?;
         }
         Ok(())
@@ -193,8 +153,9 @@ impl Member {
         endpoint: &str,
     ) -> Result<(), NetError> {
         self.namespace.delete_link(&cable_name(endpoint)).await.map_err(self.named())?;
-        if let Some(gone) = self.ports.remove(endpoint)
-            && claimed(self.peers.as_ref(), &gone.port)
+        self.inside.remove(endpoint);
+        if let Some(gone) = self.wish.ports.remove(endpoint)
+            && self.wish.is_claimed(&gone)
         {
             self.settle(config, node).await?;
         }
@@ -202,8 +163,8 @@ impl Member {
     }
 
     pub async fn connect_ingress(&self, node: &NetNamespace) -> Result<(), NetError> {
-        let Some(ingress) = &self.ingress else { return Ok(()) };
-        let name = ingress_cable_name(&self.network.id);
+        let Some(ingress) = &self.wish.ingress else { return Ok(()) };
+        let name = ingress_cable_name(&self.wish.network.id);
         let near = node.observe(&NetPlan::default()).await?;
         let far = self.namespace.observe(&NetPlan::default()).await?;
         if !is_pair(&near, &name, &far, INGRESS) {
@@ -211,14 +172,14 @@ impl Member {
             // the whole namespace is ours
             self.namespace.delete_link(INGRESS).await?;
         }
-        node.apply(&overlay::ingress_cable(&self.network, ingress, &self.pin)).await.map_err(self.named())?;
+        node.apply(&overlay::ingress_cable(&self.wish.network, ingress, &self.pin)).await.map_err(self.named())?;
         self.namespace.apply(&overlay::ingress_interface(ingress)).await.map_err(self.named())?;
         Ok(())
     }
 
     /// Says of which network an error speaks.
     fn named(&self) -> impl Fn(NetError) -> NetError {
-        let network = self.network.id.clone();
+        let network = self.wish.network.id.clone();
         move |error| match error {
             NetError::Netlink { what, why, code } => {
                 NetError::Netlink { what: format!("network {network}: {what}"), why, code }

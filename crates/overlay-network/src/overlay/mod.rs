@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::apply::{NetError, NetNamespace, io};
-use crate::plan::NetPlan;
-use crate::plan::overlay::{BRIDGE, INGRESS, VXLAN, pin_name, speaks_of};
+use crate::plan::overlay::{BRIDGE, INGRESS, VXLAN, pin_name};
+use crate::plan::{NetPlan, Underlay};
 use crate::rules::VirtualService;
 
 mod member;
@@ -33,6 +33,12 @@ pub struct OverlayConfig {
     pub port: u16,
     /// Where the namespaces have their names: `/var/run/docker/netns`.
     pub netns_dir: PathBuf,
+}
+
+impl OverlayConfig {
+    fn underlay(&self) -> Underlay {
+        Underlay { data_path: self.data_path, port: self.port }
+    }
 }
 
 /// All overlay networks of one node. One value per node; calls are not concurrent (`&mut self`).
@@ -63,7 +69,7 @@ impl OverlayDriver {
             Some(mut member) => {
                 // its name may have been taken from it; through us it lives on
                 member.namespace.pin(&pin)?;
-                member.network = network.clone();
+                member.wish.network = network.clone();
                 member
             }
             None => Member::new(network.clone(), NetNamespace::pinned(&pin)?, pin),
@@ -107,7 +113,7 @@ impl OverlayDriver {
     /// Says where the endpoints on other nodes are: all of them, others are forgotten.
     pub async fn set_peers(&mut self, network: &str, peers: &BTreeSet<Peer>) -> Result<(), NetError> {
         let (member, config, node) = self.member(network)?;
-        member.peers = Some(peers.clone());
+        member.wish.peers = Some(peers.clone());
         member.settle_tables(config, node).await
     }
 
@@ -116,7 +122,7 @@ impl OverlayDriver {
     /// endpoint of the network any more are reset at their next packet: say first who is there.
     pub async fn set_services(&mut self, network: &str, services: &[VirtualService]) -> Result<(), NetError> {
         let (member, config, node) = self.member(network)?;
-        member.services = Some(services.to_vec());
+        member.wish.services = Some(services.to_vec());
         // first who answers, then the address that is asked for
         member.apply_rules().await?;
         member.settle_tables(config, node).await?;
@@ -126,10 +132,10 @@ impl OverlayDriver {
     /// Joins the ingress network's namespace to the node's bridge for outside traffic.
     pub async fn connect_ingress(&mut self, network: &str, link: &IngressLink) -> Result<(), NetError> {
         let (member, _, node) = self.member(network)?;
-        if !member.network.ingress {
+        if !member.wish.network.ingress {
             return Err(NetError::Invalid(format!("network {network} is not the ingress network")));
         }
-        member.ingress = Some(link.clone());
+        member.wish.ingress = Some(link.clone());
         member.connect_ingress(node).await?;
         member.apply_rules().await
     }
@@ -231,9 +237,4 @@ async fn take_apart(pin: &Path, namespace: Option<NetNamespace>) -> Result<(), N
         }
     }
     NetNamespace::unpin(pin)
-}
-
-/// Whether any of the peers claims what the container has.
-fn claimed(peers: Option<&BTreeSet<Peer>>, port: &OverlayPort) -> bool {
-    peers.into_iter().flatten().any(|peer| speaks_of(peer, port))
 }
