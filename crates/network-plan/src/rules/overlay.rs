@@ -20,11 +20,12 @@ const NAME_LIMIT: usize = 63;
 
 /// The table for these rules; `None` when there is nothing to do.
 ///
-/// Of two services with one virtual address or one published port, the first by name has it. A service without a
-/// backend of a family, or on a node without a load balancer address of it, refuses connections.
+/// Of two services with one virtual address or one published port, one that has backends has it, else the first by name: what
+/// the one has that is gone, and whose last tasks have not ended, may be another's already. A service without a backend of a
+/// family, or on a node without a load balancer address of it, refuses connections.
 pub fn table(rules: &OverlayRules) -> Option<Table> {
     let mut services: Vec<&VirtualService> = rules.services.iter().collect();
-    services.sort();
+    services.sort_by_key(|service| (service.backends.is_empty(), *service));
     let mut made = Made::default();
     let balancers: BTreeSet<Family> = rules.load_balancer.iter().map(|address| Family::of(*address)).collect();
     for service in services {

@@ -62,6 +62,14 @@ fn neither_order_nor_repetition_makes_another_table() {
     assert_eq!(tables[0], tables[1]);
 }
 
+/// Seed 24 of the simulator: the one had published a port, and its tasks of before still told of its address.
+#[test]
+fn a_service_without_backends_keeps_no_address_from_one_that_has_some() {
+    let (old, new) = (service("api", &["10.0.1.2"], &[]), service("web", &["10.0.1.2"], &["10.0.1.7"]));
+    let text = text(overlay_table(&overlay(vec![old, new])));
+    assert!(text.contains("10.0.1.2 : goto service-web") && !text.contains("refused"), "{text}");
+}
+
 #[test]
 fn of_two_services_with_one_address_the_first_by_name_has_it() {
     let rules =
