@@ -42,7 +42,7 @@ fn crates_depend_only_in_the_directions_of_the_architecture() {
         ("overlay-network", &["swarm-types", "network-plan"]),
         ("swarm-gossip", &["swarm-types"]),
         ("network-plan", &["swarm-types", "swarm-gossip"]),
-        ("swarm-sim", &["swarm-types", "swarm-manager", "swarm-agent", "swarm-gossip"]),
+        ("swarm-sim", &["swarm-types", "swarm-manager", "swarm-agent", "swarm-gossip", "network-plan"]),
         ("docker-cli", &["docker-api"]),
         (
             "swarm-node",

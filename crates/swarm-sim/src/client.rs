@@ -282,7 +282,7 @@ impl Client {
     fn attach(&mut self, store: &Store) -> Option<Ask> {
         let network = self.pick(&overlays(store))?.id.to_string();
         let node = self.pick(&store.nodes().iter().collect::<Vec<_>>())?.id;
-        let (container_id, addresses) = (format!("{:064x}", self.random.next_u64()), Vec::new());
+        let (container_id, addresses) = (format!("{:0<64}", format!("{:016x}", self.random.next_u64())), Vec::new());
         let what = format!("attach a container of node {node} to network {network}");
         let request = ControlRequest::AttachNetwork { node, network, container_id, addresses };
         Some(Ask { what, request, subject: Subject::Network })

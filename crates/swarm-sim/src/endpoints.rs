@@ -6,8 +6,9 @@ use std::net::IpAddr;
 
 use swarm_types::*;
 
+use crate::data_plane::Local;
 use crate::host::Host;
-use crate::runtime::Plugged;
+use crate::runtime::{Plugged, container_id};
 
 /// An endpoint: its network, and its id there.
 pub(crate) type Key = (NetworkId, String);
@@ -35,12 +36,30 @@ pub(crate) fn of(host: &Host) -> BTreeMap<Key, EndpointRecord> {
     balancers.chain(containers).map(|record| ((record.network, record.id.clone()), record)).collect()
 }
 
+/// The containers that run, with their places on overlay networks.
+pub(crate) fn places(host: &Host) -> Vec<Local> {
+    let place = |container: &Plugged<'_>, attachment: &NetworkAttachment| {
+        let network = container.networks.iter().find(|network| network.id == attachment.network_id)?;
+        (network.driver_name() == "overlay").then(|| (network.id, attachment.addresses.clone()))
+    };
+    let local = |container: Plugged<'_>| Local {
+        container: container_of(container.task),
+        places: container.task.networks.iter().filter_map(|one| place(&container, one)).collect(),
+    };
+    host.runtime.plugged().map(local).collect()
+}
+
+/// A container's id: its task's, or that of the one that was attached by hand.
+fn container_of(task: &Task) -> String {
+    task.spec.attachment.as_ref().map_or_else(|| container_id(task.id), |attached| attached.container_id.clone())
+}
+
 fn endpoint(container: &Plugged<'_>, network: &Network, attachment: &NetworkAttachment) -> EndpointRecord {
     let task = container.task;
     let by_hand = task.spec.attachment.as_ref();
     EndpointRecord {
         network: network.id,
-        id: by_hand.map_or_else(|| format!("{:064x}", task.id.bits()), |attached| attached.container_id.clone()),
+        id: container_of(task),
         kind: if by_hand.is_some() { EndpointKind::Container } else { EndpointKind::Task },
         name: task.name(),
         addresses: addresses(&attachment.addresses),

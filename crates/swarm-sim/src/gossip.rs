@@ -59,6 +59,8 @@ pub(crate) struct Member {
     buried: BTreeSet<(NodeId, Key)>,
     /// It has said nothing yet in this life.
     anew: bool,
+    /// How often it was told of something by another.
+    pub heard: u64,
     /// What changed on the host until it last told.
     seen: (u64, u64),
     managers: Vec<ManagerPeer>,
@@ -97,6 +99,7 @@ impl Talk {
             ended: BTreeSet::new(),
             buried: BTreeSet::new(),
             anew: false,
+            heard: 0,
             seen: (0, 0),
             managers: Vec::new(),
             introduced: None,
@@ -305,6 +308,9 @@ impl Talk {
             Event::Down(node) => *node,
             Event::Changed { owner, .. } | Event::Removed { owner, .. } => *owner,
         };
+        if let Some(member) = self.members.get_mut(host) {
+            member.heard += 1;
+        }
         self.digest.add(host as u64);
         self.digest.add(self.now.as_nanos() as u64);
         self.digest.add(owner.bits() as u64);

@@ -13,9 +13,9 @@ use crate::runtime::Runtime;
 /// The managers' word on a node's networks, which outlives its processes.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    pub networks: BTreeSet<NetworkId>,
+    pub networks: BTreeMap<NetworkId, Arc<Network>>,
     pub attachments: BTreeMap<NetworkId, NetworkAttachment>,
-    /// Raised whenever the attachments change.
+    /// Raised whenever they change.
     pub changes: u64,
 }
 
@@ -30,6 +30,8 @@ pub(crate) struct Host {
     pub runtime: Runtime,
     /// Raised by every start, so that what was meant for a former process does not reach the next.
     pub life: u64,
+    /// Raised whenever the machine loses its power.
+    pub boots: u64,
     /// Raised with every manager process, so that a disk's answer does not reach another one.
     pub manager_generation: u64,
     /// The agent's connection: its number, and to which host.
@@ -69,6 +71,7 @@ impl Host {
             manager_disk: None,
             runtime: Runtime::new(seed),
             life: 0,
+            boots: 0,
             manager_generation: 0,
             connection: None,
             severed: None,
@@ -121,7 +124,11 @@ impl Host {
     /// The agent was told of the swarm's networks.
     pub fn told_networks(&mut self, networks: &[Arc<Network>]) {
         self.networks = networks.iter().map(|network| network.id).collect();
-        self.facts.networks.clone_from(&self.networks);
+        let known = networks.iter().map(|network| (network.id, Arc::clone(network))).collect();
+        if self.facts.networks != known {
+            self.facts.networks = known;
+            self.facts.changes += 1;
+        }
     }
 
     /// The agent was told of the node's own addresses.
@@ -186,6 +193,7 @@ impl Host {
         if let Some((_, disk)) = &mut self.manager_disk {
             disk.power_failure(random);
         }
+        self.boots += 1;
         self.runtime.power_failure();
     }
 

@@ -9,7 +9,9 @@
 //! demote them.
 //!
 //! The gossip carries what nodes say of their tasks' real networks, addresses and services, and what every host makes of
-//! it ([`swarm_gossip::view`]) is held against what runs ([`views`]).
+//! it ([`swarm_gossip::view`]) is held against what runs ([`views`]). Every host has a modelled kernel ([`data_plane`]), which
+//! the plans and steps that nodes make ([`network_plan`]) bring to what the view asks for, through deaths in the middle and
+//! changes by hand; ways through these kernels are walked from each container to each other.
 //!
 //! Everything follows from the seed: the same seed and commit give the same run, event for event, so a failure found
 //! by a test on one machine is replayed on another by `cargo sim -- --seed N`. After every step the [`invariants`] are
@@ -17,11 +19,12 @@
 //! hosts.
 //!
 //! Left out: certificates and encodings (messages are handed over as values, but for the gossip's), what containers do
-//! inside, and the data plane: `overlay-network` needs a kernel, so its own tests show that namespaces follow a view.
+//! inside, and what real kernels make of a step: `overlay-network`'s own tests hold the model against one.
 
 mod addresses;
 mod away;
 mod client;
+mod data_plane;
 mod disk;
 mod endpoints;
 mod faults;

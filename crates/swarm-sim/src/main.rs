@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         let _ = match &outcome {
             Ok(report) => writeln!(
                 out,
-                "seed {seed}: ok, {} managers, {} workers, {} events in {:.1} s, {} faults, {} requests, digest {:016x}, gossip {:016x}",
+                "seed {seed}: ok, {} managers, {} workers, {} events in {:.1} s, {} faults, {} requests, digest {:016x}, gossip {:016x}, data planes {:016x}",
                 report.managers,
                 report.workers,
                 report.steps,
@@ -42,7 +42,8 @@ fn main() -> ExitCode {
                 report.faults,
                 report.acknowledged,
                 report.digest,
-                report.gossip
+                report.gossip,
+                report.data_planes
             ),
             Err(violation) => {
                 let steps = arguments.steps.map(|steps| format!(" --steps {steps}")).unwrap_or_default();

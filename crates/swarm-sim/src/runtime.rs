@@ -277,6 +277,7 @@ fn exited(code: i32) -> RuntimeEvent {
     RuntimeEvent::Exited { code, oom: false, message: String::new() }
 }
 
-fn container_id(task: TaskId) -> String {
-    format!("{:064x}", task.bits())
+/// As real ones, they differ from the beginning: names of interfaces are made of it.
+pub(crate) fn container_id(task: TaskId) -> String {
+    format!("{:0<64}", format!("{:032x}", task.bits()))
 }

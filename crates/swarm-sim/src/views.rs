@@ -13,6 +13,7 @@ use swarm_gossip::view::{NetworkView, RemoteEndpoint, network_view};
 use swarm_manager::store::Store;
 use swarm_types::*;
 
+use crate::data_plane::Planes;
 use crate::endpoints;
 use crate::gossip::{Member, Talk, address};
 use crate::host::Host;
@@ -31,6 +32,7 @@ pub(crate) fn check(
     network: &Network,
     now: Timestamp,
     news: Duration,
+    planes: &Planes,
 ) -> Result<(), String> {
     nobody_shares_an_address(talk)?;
     // Who was here or gone a short while ago may be known or not, and so may whom it was taken for before.
@@ -42,10 +44,7 @@ pub(crate) fn check(
         if stats != swarm_gossip::Stats::default() {
             return Err(format!("host {number} refused gossip: {stats:?}"));
         }
-        let is_near = |other: usize| {
-            let together = talk.in_touch(number, other, network).is_some_and(|since| now.since(since) >= REUNION);
-            together || other == number
-        };
+        let is_near = |other: usize| near(talk, network, now, number, other);
         let near: BTreeMap<usize, &Member> =
             talk.members.iter().enumerate().filter(|(other, _)| is_near(*other)).collect();
         let me =
@@ -53,14 +52,24 @@ pub(crate) fn check(
         let peers = gossip.peers().cloned().chain([me]).map(|peer| (peer.id, peer)).collect();
         let seen = Seen { number, near, news, now, peers, records: gossip.records().collect() };
         seen.knows_the_near(steady && seen.near.len() == up)?;
-        for id in &host.facts.networks {
+        for id in host.facts.networks.keys() {
             let view = network_view(host.node, *id, seen.records.iter().copied(), &seen.peers);
             seen.names_what_is_there(*id, &view)
                 .and_then(|()| seen.spreads_connections(*id, &view))
                 .map_err(|reason| format!("host {number} on network {id}: {reason}"))?;
+            let Some(plane) = planes.hosts.get(number).filter(|plane| plane.is_steady(*id)) else { continue };
+            plane
+                .read_back(*id, &view)
+                .and_then(|made| seen.names_what_is_there(*id, &made).and(seen.spreads_connections(*id, &made)))
+                .map_err(|reason| format!("the kernel of host {number} on network {id}: {reason}"))?;
         }
     }
-    Ok(())
+    planes.check_ways(talk, hosts, now, news, &|one, other| near(talk, network, now, one, other))
+}
+
+/// Whether one host must know all of another.
+fn near(talk: &Talk, network: &Network, now: Timestamp, one: usize, other: usize) -> bool {
+    one == other || talk.in_touch(one, other, network).is_some_and(|since| now.since(since) >= REUNION)
 }
 
 fn nobody_shares_an_address(talk: &Talk) -> Result<(), String> {

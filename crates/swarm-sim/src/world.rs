@@ -12,6 +12,7 @@ use swarm_manager::store::StoreAction;
 use swarm_types::*;
 
 use crate::client::Client;
+use crate::data_plane::Planes;
 use crate::disk::ManagerDisk;
 use crate::faults::Faults;
 use crate::gossip::Talk;
@@ -50,6 +51,8 @@ pub struct Report {
     pub digest: u64,
     /// A digest of all that hosts heard of each other by gossip, likewise.
     pub gossip: u64,
+    /// A digest of what was done to their data planes, likewise.
+    pub data_planes: u64,
 }
 
 /// Runs one seed to its end. `trace` is told what happens, line by line.
@@ -65,6 +68,7 @@ pub fn run(options: &Options, trace: &mut dyn FnMut(&str)) -> Result<Report, Vio
         acknowledged: world.client.acknowledged,
         digest: world.checker.digest(),
         gossip: world.talk.digest(),
+        data_planes: world.planes.digest(),
     })
 }
 
@@ -170,6 +174,7 @@ pub(crate) struct World<'a> {
     pub faults: Faults,
     pub checker: Checker,
     pub talk: Talk,
+    pub planes: Planes,
     queue: BinaryHeap<Reverse<Queued>>,
     serial: u64,
     connections: u64,
@@ -195,11 +200,14 @@ impl<'a> World<'a> {
     /// A world of so many hosts, not a swarm yet.
     pub fn of(mut random: IdSource, managers: usize, workers: usize, trace: &'a mut dyn FnMut(&str)) -> Self {
         // Of its own, so that the world is the same with and without it.
-        let talk = Talk::new(random.clone().next_u64(), managers + workers, START);
+        let apart = random.clone().next_u64();
+        let talk = Talk::new(apart, managers + workers, START);
+        let planes = Planes::new(apart, managers + workers);
         let hosts = (0..managers + workers).map(|number| Host::new(number, random.next_u64())).collect();
         Self {
             now: START,
             talk,
+            planes,
             hosts,
             managers,
             network: Network::new(random.next_u64()),
@@ -487,7 +495,10 @@ impl<'a> World<'a> {
     /// What hosts know of each other's endpoints.
     pub fn check_views(&mut self, news: Duration) -> Result<(), String> {
         self.talk.introduce(&self.network, self.now);
-        views::check(&self.talk, &self.hosts, &self.network, self.now.max(self.talk.now), news)
+        let (now, at_rest) = (self.now.max(self.talk.now), news.is_zero());
+        self.planes.follow(&self.talk, &self.hosts, now, self.faults.enabled(), at_rest)?;
+        views::check(&self.talk, &self.hosts, &self.network, now, news, &self.planes)?;
+        if at_rest { self.planes.at_rest(&self.talk, &self.hosts) } else { Ok(()) }
     }
 
     fn connect_done(&mut self, host: usize, life: u64, connection: u64, to: usize) -> Result<(), String> {
