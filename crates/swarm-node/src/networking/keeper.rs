@@ -73,6 +73,8 @@ pub(super) struct Keeper {
     retry: bool,
     /// Since when the data plane may be changed.
     hold_until: Option<tokio::time::Instant>,
+    /// Whether to look for namespaces that are left over.
+    sweep: bool,
 }
 
 impl Keeper {
@@ -95,6 +97,7 @@ impl Keeper {
             waiting: Vec::new(),
             retry: false,
             hold_until: None,
+            sweep: false,
         }
     }
 
@@ -135,6 +138,18 @@ impl Keeper {
     fn audit(&mut self) {
         self.dirty.extend(self.present.iter().copied());
         self.handed_over = self.handed_over.take().filter(Option::is_none);
+        self.sweep = true;
+    }
+
+    /// Removes namespaces of networks that this node has no part in: a daemon that dies after it was told that a network is
+    /// gone, and before it has removed it, leaves one behind that the next one is never told of. At the first audit, the
+    /// containers that run have long been found again.
+    async fn sweep(&mut self) -> Result<(), overlay_network::NetError> {
+        let (Some(facts), Some(driver)) = (&self.facts, &mut self.driver) else { return Ok(()) };
+        let known = facts.networks.iter().map(|network| network.id);
+        let used = self.local.values().flat_map(|one| one.attachments.iter().map(|(at, _)| at.network));
+        let keep = known.chain(used).chain(self.present.iter().copied()).map(|id| id.to_string()).collect();
+        driver.retain(&keep).await
     }
 
     async fn command(&mut self, command: Command) {
@@ -393,6 +408,12 @@ impl Keeper {
                 self.dirty.insert(id);
                 self.retry = true;
             }
+        }
+        if !holds
+            && std::mem::take(&mut self.sweep)
+            && let Err(error) = self.sweep().await
+        {
+            warn!("removing what is left of former networks: {error}");
         }
         for reply in self.waiting.drain(..) {
             let _ = reply.send(Ok(()));
