@@ -17,6 +17,9 @@ use crate::{
 };
 use settings::Settings;
 
+/// The largest packet that links begin with.
+const ETHERNET: u32 = 1500;
+
 /// What sort of link it is. Plans make no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
@@ -33,6 +36,8 @@ struct Link {
     kind: Kind,
     mac: Option<Mac>,
     mtu: u32,
+    /// Of a bridge: its largest packet is the smallest of its ports', as nobody has changed it.
+    follows_ports: bool,
     master: Option<String>,
     port: BridgePort,
     addresses: Vec<Cidr>,
@@ -108,7 +113,13 @@ impl ModelNamespace {
                 Ok(())
             }
             Step::SetMtu(name, mtu) => {
-                self.link(name)?.mtu = *mtu;
+                let link = self.link(name)?;
+                // what it is already is no change (`dev_set_mtu`)
+                link.follows_ports &= link.mtu == *mtu;
+                link.mtu = *mtu;
+                if let Some(bridge) = link.master.clone() {
+                    self.follow_ports(&bridge);
+                }
                 Ok(())
             }
             Step::SetMaster(name, master) => self.set_master(name, master),
@@ -267,6 +278,7 @@ impl ModelNamespace {
 
     fn appear(&mut self, name: &str, kind: Kind, mac: Option<Mac>, mtu: u32) {
         let link = Link {
+            follows_ports: matches!(kind, Kind::Bridge(_)),
             kind,
             mac,
             mtu,
@@ -287,8 +299,8 @@ impl ModelNamespace {
         let (kind, mtu) = match &plan.kind {
             // nothing is asked of the kernel
             LinkKind::Existing => return Ok(()),
-            LinkKind::Bridge => (Kind::Bridge(BTreeMap::new()), 1500),
-            LinkKind::Veth { .. } => (Kind::Other, plan.mtu.unwrap_or(1500)),
+            LinkKind::Bridge => (Kind::Bridge(BTreeMap::new()), ETHERNET),
+            LinkKind::Veth { .. } => (Kind::Other, plan.mtu.unwrap_or(ETHERNET)),
             LinkKind::Vxlan(vxlan) => (Kind::Vxlan(*vxlan, BTreeMap::new()), plan.mtu.unwrap_or(1450)),
         };
         self.appear(&plan.name, kind, None, mtu);
@@ -303,7 +315,17 @@ impl ModelNamespace {
         self.link(name)?;
         self.leave_bridge(name);
         self.link(name)?.master = Some(master.to_owned());
+        self.follow_ports(master);
         Ok(())
+    }
+
+    /// `br_mtu_auto_adjust`.
+    fn follow_ports(&mut self, bridge: &str) {
+        let ports = self.links.values().filter(|link| link.master.as_deref() == Some(bridge));
+        let least = ports.map(|link| link.mtu).min().unwrap_or(ETHERNET);
+        if let Some(link) = self.links.get_mut(bridge).filter(|link| link.follows_ports) {
+            link.mtu = least;
+        }
     }
 
     fn leave_bridge(&mut self, name: &str) -> bool {
@@ -313,6 +335,7 @@ impl ModelNamespace {
         if let Some(Kind::Bridge(table)) = self.links.get_mut(&bridge).map(|link| &mut link.kind) {
             table.retain(|_, port| port != name);
         }
+        self.follow_ports(&bridge);
         true
     }
 
