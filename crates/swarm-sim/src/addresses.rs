@@ -32,7 +32,7 @@ pub(crate) fn check(store: &Store) -> Result<(), String> {
     let mut holders: BTreeMap<(NetworkId, &str), Holder> = BTreeMap::new();
     for (network, address, holder) in held(store) {
         let address = address.split('/').next().unwrap_or(address);
-        if let Some(other) = holders.insert((network, address), holder) {
+        if let Some(other) = holders.insert((network, address), holder).filter(|other| *other != holder) {
             return Err(format!("{address} on network {network} is held by {holder:?} and {other:?}"));
         }
     }
@@ -81,7 +81,13 @@ fn held(store: &Store) -> impl Iterator<Item = (NetworkId, &str, Holder)> {
             attachment.addresses.iter().map(|a| (attachment.network_id, a.as_str(), Holder::Node(node.id)))
         })
     });
-    let all = gateways.chain(services).chain(tasks).chain(nodes);
+    // Tasks of before serve under the address that they were made with until they end.
+    let former = store.tasks().iter().filter(|task| is_placed(task)).flat_map(|task| {
+        let vips = task.endpoint.iter().flat_map(|endpoint| &endpoint.virtual_ips);
+        let service = task.service_id.into_iter();
+        service.flat_map(move |id| vips.clone().map(move |v| (v.network_id, v.address.as_str(), Holder::Service(id))))
+    });
+    let all = gateways.chain(services).chain(tasks).chain(nodes).chain(former);
     all.filter(|(network, ..)| store.networks().get(*network).is_some())
 }
 

@@ -76,11 +76,22 @@ impl Allocator {
         }
     }
 
-    fn release_service(&mut self, service: &Service) {
+    fn release_service(&mut self, service: &Service, store: &Store) {
         if let Some(endpoint) = &service.endpoint {
             self.ports.release(service.id, endpoint);
-            for vip in &endpoint.virtual_ips {
-                self.networks.release(vip.network_id, &vip.address, Owner::Service(service.id));
+            self.release_virtual_ips(service.id, endpoint, store);
+        }
+    }
+
+    /// Frees virtual addresses, but for those that the service still has, or that its tasks stand behind: one of before an
+    /// update, or of a service that was removed, serves under the address that it was made with until it ends.
+    fn release_virtual_ips(&mut self, service: ServiceId, endpoint: &Endpoint, store: &Store) {
+        let current = || store.services().get(service).and_then(|service| service.endpoint.as_ref());
+        let of_tasks = || store.service_tasks(service).filter(|task| !task.status.state.is_terminal());
+        for vip in &endpoint.virtual_ips {
+            let mut endpoints = current().into_iter().chain(of_tasks().filter_map(|task| task.endpoint.as_deref()));
+            if !endpoints.any(|endpoint| endpoint.virtual_ips.contains(vip)) {
+                self.networks.release(vip.network_id, &vip.address, Owner::Service(service));
             }
         }
     }
@@ -94,13 +105,21 @@ impl Allocator {
                 self.networks.claim(attachment.network_id, address, Owner::Task(task.id));
             }
         }
+        if let (Some(service), Some(endpoint)) = (task.service_id, &task.endpoint) {
+            for vip in &endpoint.virtual_ips {
+                self.networks.claim(vip.network_id, &vip.address, Owner::Service(service));
+            }
+        }
     }
 
-    fn release_task(&mut self, task: &Task) {
+    fn release_task(&mut self, task: &Task, store: &Store) {
         for attachment in &task.networks {
             for address in &attachment.addresses {
                 self.networks.release(attachment.network_id, address, Owner::Task(task.id));
             }
+        }
+        if let (Some(service), Some(endpoint)) = (task.service_id, &task.endpoint) {
+            self.release_virtual_ips(service, endpoint, store);
         }
     }
 
@@ -334,7 +353,7 @@ impl Component for Allocator {
             }
             Event::Updated { old: Object::Service(old), new: Object::Service(new) } => {
                 if old.endpoint != new.endpoint {
-                    self.release_service(old);
+                    self.release_service(old, store);
                     self.claim_service(new);
                     self.unstick();
                 }
@@ -342,7 +361,7 @@ impl Component for Allocator {
                 self.new_services.insert(new.id);
             }
             Event::Removed(Object::Service(service)) => {
-                self.release_service(service);
+                self.release_service(service, store);
                 self.unstick();
             }
             Event::Created(Object::Task(task)) => {
@@ -352,11 +371,11 @@ impl Component for Allocator {
                     self.new_tasks.insert(task.id);
                 }
             }
-            Event::Updated { old: Object::Task(old), new: Object::Task(new) } => self.task_updated(old, new),
+            Event::Updated { old: Object::Task(old), new: Object::Task(new) } => self.task_updated(old, new, store),
             Event::Removed(Object::Task(task)) => {
                 self.new_tasks.remove(&task.id);
                 self.stuck_tasks.remove(&task.id);
-                self.release_task(task);
+                self.release_task(task, store);
                 if !task.networks.is_empty() {
                     self.new_nodes.extend(task.node_id);
                     self.unstick();
@@ -393,13 +412,13 @@ impl Component for Allocator {
 }
 
 impl Allocator {
-    fn task_updated(&mut self, old: &Task, new: &Task) {
+    fn task_updated(&mut self, old: &Task, new: &Task, store: &Store) {
         let ended = new.status.state.is_terminal() && !old.status.state.is_terminal();
         if !new.networks.is_empty() && (old.node_id != new.node_id || old.networks != new.networks || ended) {
             self.new_nodes.extend(new.node_id);
         }
-        if old.networks != new.networks || ended {
-            self.release_task(old);
+        if old.networks != new.networks || old.endpoint != new.endpoint || ended {
+            self.release_task(old, store);
             self.claim_task(new);
             if !old.networks.is_empty() {
                 self.unstick();

@@ -343,3 +343,46 @@ fn addresses_go_on_in_their_circle_when_a_node_changes() {
     run(&mut swarm, 3, &db);
     assert_ne!(run(&mut swarm, 4, &web), freed);
 }
+
+/// Seed 215 of the simulator: a task was given the virtual address that others still served under.
+#[test]
+fn a_virtual_address_is_nobody_elses_before_the_last_task_behind_it_has_ended() {
+    for removed in [false, true] {
+        // Two addresses beside the gateway's and the task's own.
+        let mut front = network(2, "front");
+        let configs = vec![IpamConfig { subnet: "10.0.1.0/29".into(), ..IpamConfig::default() }];
+        front.spec.ipam = Some(IpamOptions { configs, ..IpamOptions::default() });
+        let web = service(1, "web", Vec::new(), &["front"]);
+        let task_of_web = Object::Task(task(1, &web).into());
+        let mut swarm = Swarm::new(vec![Object::Network(front.into()), Object::Service(web.into()), task_of_web]);
+        let vip = swarm.endpoint(1).virtual_ips[0].address.clone();
+        assert_eq!(swarm.task(1).endpoint.as_ref().unwrap().virtual_ips[0].address, vip);
+        swarm.apply(vec![if removed {
+            StoreAction::Remove(ObjectId::Service(ServiceId::from_bits(1)))
+        } else {
+            let mut web = (**swarm.store.services().get(ServiceId::from_bits(1)).unwrap()).clone();
+            Arc::make_mut(&mut web.spec.task).networks.clear();
+            StoreAction::Update(Object::Service(web.into()))
+        }]);
+        swarm.settle();
+        let given = |swarm: &mut Swarm, bits: u128| {
+            let other = service(bits, &format!("other{bits}"), Vec::new(), &["front"]);
+            swarm.apply(vec![StoreAction::Create(Object::Service(other.into()))]);
+            swarm.settle();
+            let made = swarm.store.services().get(ServiceId::from_bits(bits)).unwrap();
+            made.endpoint.as_ref().map(|endpoint| endpoint.virtual_ips[0].address.clone())
+        };
+        // A new leader knows it, too.
+        swarm.allocator.start(Timestamp::ZERO, &swarm.store);
+        let others: Vec<_> = (10..16).filter_map(|bits| given(&mut swarm, bits)).collect();
+        assert_eq!(others.len(), 3, "{others:?}: the network is full");
+        assert!(!others.contains(&vip), "{others:?}");
+        swarm.apply(vec![StoreAction::Remove(ObjectId::Task(TaskId::from_bits(1)))]);
+        swarm.settle();
+        let addresses: Vec<String> = (10..16)
+            .filter_map(|bits| swarm.store.services().get(ServiceId::from_bits(bits))?.endpoint.clone())
+            .flat_map(|endpoint| endpoint.virtual_ips.into_iter().map(|vip| vip.address))
+            .collect();
+        assert_eq!((addresses.len(), addresses.contains(&vip)), (5, true), "those that waited have it: {addresses:?}");
+    }
+}

@@ -225,13 +225,13 @@ impl Life {
     }
 
     /// Who has which address, from the store alone.
-    fn holders(&self) -> BTreeMap<(NetworkId, String), Vec<String>> {
+    fn holders(&self) -> BTreeMap<(NetworkId, String), BTreeSet<String>> {
         let store = &self.swarm.store;
-        let mut holders: BTreeMap<(NetworkId, String), Vec<String>> = BTreeMap::new();
+        let mut holders: BTreeMap<(NetworkId, String), BTreeSet<String>> = BTreeMap::new();
         let mut hold = |network: NetworkId, address: &str, who: String| {
             if store.networks().get(network).is_some() {
                 let address = address.split('/').next().unwrap().to_owned();
-                holders.entry((network, address)).or_default().push(who);
+                holders.entry((network, address)).or_default().insert(who);
             }
         };
         for network in store.networks().iter() {
@@ -250,6 +250,11 @@ impl Life {
                 for (network, address) in attachment.addresses.iter().map(address) {
                     hold(network, &address, format!("task {}", task.id));
                 }
+            }
+            // what it was made with, also when its service has another or none by now
+            for vip in task.endpoint.iter().flat_map(|endpoint| &endpoint.virtual_ips) {
+                let service = task.service_id.map(|service| service.to_string()).unwrap_or_default();
+                hold(vip.network_id, &vip.address, format!("service {service}"));
             }
         }
         for node in store.nodes().iter() {
