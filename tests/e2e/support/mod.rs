@@ -45,8 +45,10 @@ impl User {
         let home = tempfile::Builder::new().prefix("e2e-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let user = Self { uid, home };
-        fs::copy(binary(), user.binary()).unwrap();
-        fs::set_permissions(user.binary(), fs::Permissions::from_mode(0o755)).unwrap();
+        // by a process of its own: a descriptor of ours, open for writing, could be inherited by what another test
+        // starts just then, and the kernel runs no file that anybody still writes ("Text file busy")
+        let installed = Command::new("install").args(["-m", "755"]).arg(binary()).arg(user.binary()).status().unwrap();
+        assert!(installed.success(), "copying the binary: {installed}");
         fs::create_dir(user.state()).unwrap();
         chown(user.state(), uid, uid).unwrap();
         user
