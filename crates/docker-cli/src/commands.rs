@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod network;
 pub mod node;
 mod resolve;
+pub mod secret;
 pub mod service;
 pub mod swarm;
 pub mod system;
@@ -32,6 +33,8 @@ pub fn root() -> Command {
         system::group(),
         volume::group(),
         node::group().section("Swarm Commands"),
+        secret::configs().section("Swarm Commands"),
+        secret::secrets().section("Swarm Commands"),
         service::group().section("Swarm Commands"),
         swarm::group().section("Swarm Commands"),
         system::events::command(),

@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod list;
 pub mod network;
 pub mod node;
+pub mod secret;
 pub mod service;
 pub mod service_page;
 pub mod stats;
@@ -73,9 +74,11 @@ pub fn labels(value: Option<&Value>, sorted: bool) -> String {
     pairs.join(",")
 }
 
-/// Nanoseconds between a time of the engine and now; 0 when the time cannot be read.
+/// Nanoseconds between a time of the engine and now; 0 when the time cannot be read. As in Go they are at most some 292
+/// years, which is what the time "never" shows as.
 pub fn age(time: &str, now: UnixTime) -> i128 {
-    UnixTime::parse_rfc3339(time).map_or(0, |then| now.as_nanos() - then.as_nanos())
+    let age = UnixTime::parse_rfc3339(time).map_or(0, |then| now.as_nanos() - then.as_nanos());
+    age.clamp(i64::MIN.into(), i64::MAX.into())
 }
 
 /// A time as Go prints one: `2024-05-01 10:00:00.123 +0000 UTC`.

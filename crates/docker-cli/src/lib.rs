@@ -5,7 +5,7 @@
 //! All of that is pure or goes through [`context::Host`], so that the same commands can drive an engine in a web page;
 //! [`native`] is the host on Linux: sockets, terminal, signals, files.
 //!
-//! Left out: registries (pull, push, login), building, stacks, secrets and configs, TLS sockets, and contexts other
+//! Left out: registries (pull, push, login), building, stacks, TLS sockets, and contexts other
 //! than `default`. Those commands exist and say that they are not supported.
 
 pub mod client;

@@ -13,8 +13,6 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("login", "Log in to a registry", "Common Commands"),
     ("logout", "Log out from a registry", "Common Commands"),
     ("search", "Search for images", "Common Commands"),
-    ("config", "Configs of the swarm", "Swarm Commands"),
-    ("secret", "Secrets of the swarm", "Swarm Commands"),
     ("stack", "Stacks of services", "Swarm Commands"),
     ("context", "Engines to talk to", "Management Commands"),
     ("plugin", "Plugins", "Management Commands"),

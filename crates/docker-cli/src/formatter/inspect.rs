@@ -100,6 +100,7 @@ pub fn zero(field: &str) -> Option<Value> {
         | "Cmd"
         | "Entrypoint"
         | "Peers"
+        | "Data"
         | "Test" => json!([]),
         "Replicas" | "Parallelism" | "Delay" | "Monitor" | "MaxFailureRatio" | "MaxReplicas" | "NanoCPUs"
         | "MemoryBytes" | "Pids" | "ForceUpdate" | "MaxAttempts" | "Window" | "Slot" | "ExitCode" | "PID" | "Pid"
@@ -159,6 +160,7 @@ pub fn zero(field: &str) -> Option<Value> {
         | "VolumeOptions"
         | "TmpfsOptions"
         | "ConfigFrom"
+        | "Templating"
         | "IPAM"
         | "Descriptor"
         | "UsageData"

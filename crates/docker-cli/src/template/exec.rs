@@ -2,7 +2,7 @@
 
 use super::functions;
 use super::parse::{Arg, ArgKind, Command, Node, Pipe, Place};
-use super::print::{go_type, print};
+use super::print::{go_type, listed, print};
 use serde_json::Value;
 
 /// Most bytes that one template may produce.
@@ -111,7 +111,7 @@ impl State<'_> {
     fn range(&mut self, pipe: &Pipe, body: &[Node], otherwise: &[Node], dot: &Maybe) -> Result<(), String> {
         let scope = self.variables.len();
         let undeclared = Pipe { variables: Vec::new(), ..pipe.clone() };
-        let items: Vec<(Value, Value)> = match self.pipe(&undeclared, dot)? {
+        let items: Vec<(Value, Value)> = match self.pipe(&undeclared, dot)?.map(listed) {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(items)) => items.into_iter().enumerate().map(|(i, v)| (Value::from(i), v)).collect(),
             Some(Value::Object(map)) => {

@@ -2,7 +2,7 @@
 //! `upper`, `pad`, `truncate`).
 
 use super::exec::Maybe;
-use super::print::{go_json, go_type, print, sprintf};
+use super::print::{go_json, go_type, listed, print, sprintf};
 use serde_json::Value;
 use std::cmp::Ordering;
 
@@ -82,7 +82,7 @@ pub fn call(name: &str, args: &[Maybe], header: bool) -> Result<Maybe, Error> {
         }
         "len" => {
             count(1)?;
-            match value(0) {
+            match listed(value(0)) {
                 Value::String(s) => Value::from(s.len()),
                 Value::Array(a) => Value::from(a.len()),
                 Value::Object(o) => Value::from(o.len()),
@@ -92,11 +92,11 @@ pub fn call(name: &str, args: &[Maybe], header: bool) -> Result<Maybe, Error> {
         }
         "index" => {
             at_least(1)?;
-            return index(value(0), &args[1..]);
+            return index(listed(value(0)), &args[1..]);
         }
         "slice" => {
             at_least(1)?;
-            slice(value(0), &args[1..])?
+            slice(listed(value(0)), &args[1..])?
         }
         "print" => Value::from(print_all(args, false)),
         "println" => Value::from(print_all(args, true)),

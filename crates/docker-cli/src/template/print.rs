@@ -1,13 +1,37 @@
 //! Values as Go prints them: `%v`, JSON, and the verbs of `printf`.
 
 use super::exec::Maybe;
-use serde_json::Value;
+use crate::spec::json::{base64, from_base64};
+use serde_json::{Value, json};
 
 /// Widest field of `printf`.
 const MAX_WIDTH: usize = 10_000;
 
+/// Under this key alone, base64: bytes, which JSON has no kind of its own for.
+const BYTES: &str = "\0bytes";
+
+/// Bytes as a value of templates: printed as numbers, by `%s` as text, by `json` as base64.
+pub fn bytes(content: &[u8]) -> Value {
+    json!({ BYTES: base64(content) })
+}
+
+fn as_bytes(value: &Value) -> Option<Vec<u8>> {
+    value.get(BYTES).and_then(Value::as_str).and_then(from_base64)
+}
+
+/// Bytes as the list of numbers that they are, anything else as it is.
+pub fn listed(value: Value) -> Value {
+    match as_bytes(&value) {
+        Some(content) => content.into(),
+        None => value,
+    }
+}
+
 /// As `%v`.
 pub fn print(value: &Value) -> String {
+    if let Some(content) = as_bytes(value) {
+        return print(&content.into());
+    }
     match value {
         Value::Null => "<nil>".into(),
         Value::Bool(b) => b.to_string(),
@@ -42,6 +66,19 @@ fn float(f: f64) -> String {
 
 /// JSON on one line, without HTML escapes, as Docker's `json` function writes it.
 pub fn go_json(value: &Value) -> String {
+    fn without_bytes(value: &mut Value) {
+        if let Some(text) = value.get_mut(BYTES) {
+            *value = text.take();
+            return;
+        }
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(without_bytes),
+            Value::Object(map) => map.values_mut().for_each(without_bytes),
+            _ => {}
+        }
+    }
+    let mut value = value.clone();
+    without_bytes(&mut value);
     value.to_string()
 }
 
@@ -59,6 +96,7 @@ pub fn go_type(value: &Value) -> &'static str {
         Value::Number(_) => "int",
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
+        Value::Object(map) if map.contains_key(BYTES) => "[]uint8",
         Value::Object(_) => "map[string]interface {}",
     }
 }
@@ -127,6 +165,12 @@ struct Spec {
 impl Spec {
     fn apply(&self, verb: char, value: &Value) -> String {
         let bad = || format!("%!{verb}({}={})", go_type(value), print(value));
+        if let Some(content) = as_bytes(value) {
+            return match verb {
+                's' | 'q' | 'x' | 'X' => self.apply(verb, &String::from_utf8_lossy(&content).into()),
+                _ => print(value),
+            };
+        }
         let text = match (verb, value) {
             ('v', Value::Number(_)) => self.sign(print(value)),
             ('v', Value::String(s)) if self.alternate => format!("{s:?}"),

@@ -6,6 +6,11 @@ use docker_cli::command::{Asked, read};
 
 /// Pages that have all of Docker's flags.
 const COMPLETE: &[&str] = &[
+    "config",
+    "config create",
+    "config inspect",
+    "config ls",
+    "config rm",
     "container prune",
     "network",
     "network connect",
@@ -16,6 +21,11 @@ const COMPLETE: &[&str] = &[
     "network prune",
     "network rm",
     "port",
+    "secret",
+    "secret create",
+    "secret inspect",
+    "secret ls",
+    "secret rm",
     "service",
     "service create",
     "service inspect",

@@ -93,8 +93,12 @@ impl Host for Table {
         Err("no such file or directory".into())
     }
 
-    fn open_input(&self, _: Option<&str>) -> Result<ByteStream, String> {
-        Err("no such file or directory".into())
+    fn open_input(&self, path: Option<&str>) -> Result<ByteStream, String> {
+        match path {
+            None => Ok(Box::pin(futures_util::stream::iter([Ok(self.input.clone().into())]))),
+            Some("/") => Err("is a directory".into()),
+            Some(_) => Err("no such file or directory".into()),
+        }
     }
 
     fn create_file(&self, _: &str, _: &str) -> Result<(), String> {
