@@ -19,7 +19,6 @@ pub mod formatter;
 pub mod native;
 pub mod progress;
 pub mod spec;
-pub mod template;
 
 #[cfg(not(target_family = "wasm"))]
 pub use native::main;

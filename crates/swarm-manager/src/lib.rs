@@ -22,3 +22,4 @@ pub mod orchestrator;
 pub mod scheduler;
 pub mod store;
 mod subnet;
+pub mod task_template;

@@ -1,7 +1,7 @@
 //! `inspect`: objects as the engine sent them, indented, or through a template.
 
-use crate::template::print::go_json_escaped;
-use crate::template::{Absent, Template};
+use go_template::print::go_json_escaped;
+use go_template::{Absent, Template};
 use serde_json::{Value, json};
 
 /// Objects as an indented array, or each through the template on its own line. `type_name` is Go's name of the

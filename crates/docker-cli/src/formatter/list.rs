@@ -1,8 +1,8 @@
 //! Lists: `--format`, `-q`, `table`, `json`, and the default table of each kind.
 
 use super::tabwriter::{LIST, align};
-use crate::template::print::go_json_escaped;
-use crate::template::{Absent, Template};
+use go_template::print::go_json_escaped;
+use go_template::{Absent, Template};
 use serde_json::{Map, Value};
 
 /// What a list of some kind can show.
@@ -57,7 +57,7 @@ fn sorted(row: &Value) -> Value {
     let Value::Object(map) = row else {
         return row.clone();
     };
-    let mut pairs: Vec<_> = map.iter().filter(|(name, _)| !name.starts_with(crate::template::METHOD)).collect();
+    let mut pairs: Vec<_> = map.iter().filter(|(name, _)| !name.starts_with(go_template::METHOD)).collect();
     pairs.sort_by(|a, b| a.0.cmp(b.0));
     Value::Object(pairs.into_iter().map(|(k, v)| (k.clone(), v.clone())).collect())
 }

@@ -3,8 +3,8 @@
 use super::age;
 use super::units::{bytes_size, human_duration};
 use crate::spec::json::{array, at, int, strings, text};
-use crate::template::print::print;
 use docker_api::time::{UnixTime, format_duration};
+use go_template::print::print;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -1,18 +1,7 @@
 //! Small helpers for JSON objects with Go's habit of leaving empty fields out.
 
+pub use go_template::is_empty;
 use serde_json::{Map, Value, json};
-
-/// Is this what Go's `omitempty` leaves out?
-pub fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(b) => !b,
-        Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::String(s) => s.is_empty(),
-        Value::Array(a) => a.is_empty(),
-        Value::Object(o) => o.is_empty(),
-    }
-}
 
 /// Sets a field, or takes it away when the value is empty.
 pub fn set(object: &mut Value, key: &str, value: Value) {

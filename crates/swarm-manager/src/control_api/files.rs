@@ -29,7 +29,6 @@ pub(super) fn create_secret(ids: &mut IdSource, store: &Store, spec: &SecretSpec
     if spec.data.0.is_empty() || spec.data.0.len() >= MAX_SECRET_BYTES {
         return Err(invalid(format!("secret data must be larger than 0 and less than {MAX_SECRET_BYTES} bytes")));
     }
-    check_templating(spec.templating.as_ref())?;
     if let Some(holder) = store.secrets().by_name(&spec.annotations.name) {
         return Err(name_taken(ObjectId::Secret(holder.id), &spec.annotations.name));
     }
@@ -43,7 +42,6 @@ pub(super) fn create_config(ids: &mut IdSource, store: &Store, spec: &ConfigSpec
     if spec.data.is_empty() || spec.data.len() >= MAX_CONFIG_BYTES {
         return Err(invalid(format!("config data must be larger than 0 and less than {MAX_CONFIG_BYTES} bytes")));
     }
-    check_templating(spec.templating.as_ref())?;
     if let Some(holder) = store.configs().by_name(&spec.annotations.name) {
         return Err(name_taken(ObjectId::Config(holder.id), &spec.annotations.name));
     }
@@ -120,11 +118,4 @@ fn unused(store: &Store, kind: &str, name: &str, uses: impl Fn(&Service) -> bool
         _ => "services",
     };
     Err(invalid(format!("{kind} '{name}' is in use by the following {services}: {}", users.join(", "))))
-}
-
-fn check_templating(driver: Option<&Driver>) -> Result<(), ControlError> {
-    match driver.map(|driver| driver.name.as_str()) {
-        None | Some("" | "golang") => Ok(()),
-        Some(name) => Err(invalid(format!("template driver {name} is not supported: use golang"))),
-    }
 }

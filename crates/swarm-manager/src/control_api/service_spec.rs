@@ -25,7 +25,7 @@ const NODE_NETWORKS: [&str; 3] = ["bridge", "host", "none"];
 pub(super) fn check(spec: &ServiceSpec) -> Result<(), ControlError> {
     validate::dns_name(&spec.annotations.name)?;
     validate::size("service spec", spec)?;
-    check_task(&spec.task)?;
+    check_task(&spec.annotations, &spec.task)?;
     check_mode(&spec.mode)?;
     if spec.mode.is_job() {
         if spec.update.is_some() {
@@ -73,7 +73,7 @@ fn at_most(what: &str, number: u64) -> Result<(), ControlError> {
     Ok(())
 }
 
-fn check_task(task: &TaskSpec) -> Result<(), ControlError> {
+fn check_task(service: &Annotations, task: &TaskSpec) -> Result<(), ControlError> {
     if let Some(resources) = &task.resources {
         for resources in [&resources.limits, &resources.reservations].into_iter().flatten() {
             check_resources(resources)?;
@@ -87,7 +87,7 @@ fn check_task(task: &TaskSpec) -> Result<(), ControlError> {
     if !matches!(task.runtime.as_str(), "" | "container") {
         return Err(rpc(ControlErrorKind::Unimplemented, "RuntimeSpec: unimplemented runtime in service spec"));
     }
-    check_container(&task.container)
+    check_container(service, &task.container)
 }
 
 fn check_resources(resources: &Resources) -> Result<(), ControlError> {
@@ -102,8 +102,8 @@ fn check_resources(resources: &Resources) -> Result<(), ControlError> {
     Ok(())
 }
 
-fn check_container(container: &ContainerSpec) -> Result<(), ControlError> {
-    validate::templates(container)?;
+fn check_container(service: &Annotations, container: &ContainerSpec) -> Result<(), ControlError> {
+    validate::templates(service, container)?;
     if container.image.is_empty() {
         return Err(invalid("ContainerSpec: image reference must be provided"));
     }

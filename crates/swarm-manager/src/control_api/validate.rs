@@ -5,6 +5,7 @@ use swarm_types::*;
 
 use super::error::invalid;
 use super::{ControlError, ControlErrorKind};
+use crate::task_template::TaskContext;
 
 /// A spec with everything in it, encoded: what fits well into one raft message.
 const MAX_SPEC_BYTES: usize = 1024 * 1024;
@@ -128,53 +129,21 @@ fn is_digest(text: &str) -> bool {
     hex.len() == digits && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// Checks the templates of a container spec as far as they can be without a task: every action is closed, and plain
-/// fields are ones that exist.
-pub(super) fn templates(container: &ContainerSpec) -> Result<(), ControlError> {
+/// Checks the templates of a container spec by filling them in for a task that the service could have.
+pub(super) fn templates(service: &Annotations, container: &ContainerSpec) -> Result<(), ControlError> {
+    let context = TaskContext::imagined(service);
+    let told = |what: &str, why: String| invalid(format!("expanding {what}: {why}"));
+    let check = |what: &str, text: &str| context.expand(text).map(drop).map_err(|why| told(what, why));
     for env in &container.env {
-        template(env).map_err(|why| invalid(format!("expanding env failed: expanding env {env:?}: {why}")))?;
+        let what = format!("env failed: expanding env {env:?}");
+        context.expand_variable(env).map_err(|why| told(&what, why))?;
     }
     for mount in &container.mounts {
         for (part, text) in [("source", &mount.source), ("target", &mount.target)] {
-            template(text)
-                .map_err(|why| invalid(format!("expanding mounts failed: expanding mount {part} {text:?}: {why}")))?;
+            check(&format!("mounts failed: expanding mount {part} {text:?}"), text)?;
         }
     }
-    template(&container.hostname).map_err(|why| invalid(format!("expanding hostname failed: {why}")))
-}
-
-fn template(text: &str) -> Result<(), String> {
-    let mut rest = text;
-    while let Some(start) = rest.find("{{") {
-        let action = &rest[start + 2..];
-        let Some(end) = action.find("}}") else {
-            return Err("template: expansion:1: unclosed action".to_owned());
-        };
-        let field = action[..end].trim_matches(|c: char| c.is_ascii_whitespace() || c == '-');
-        let plain = field.starts_with('.') && field.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
-        if plain && !is_template_field(field) {
-            return Err(format!("template: expansion: executing \"expansion\" at <{field}>: can't evaluate field"));
-        }
-        rest = &action[end + 2..];
-    }
-    Ok(())
-}
-
-fn is_template_field(field: &str) -> bool {
-    const FIELDS: [&str; 11] = [
-        ".Service.ID",
-        ".Service.Name",
-        ".Service.Labels",
-        ".Node.ID",
-        ".Node.Hostname",
-        ".Node.Platform.OS",
-        ".Node.Platform.Architecture",
-        ".Task.ID",
-        ".Task.Name",
-        ".Task.Slot",
-        ".",
-    ];
-    FIELDS.contains(&field) || field.starts_with(".Service.Labels.")
+    check("hostname failed", &container.hostname)
 }
 
 #[cfg(test)]
@@ -200,22 +169,6 @@ mod tests {
             ["", "Nginx", "nginx:", ":tag", "a//b", "nginx:ta g", "-a", "a-", "a.-b", "a@sha256:12", "a:b:c", &id]
         {
             assert!(!is_image_reference(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn templates_are_checked_as_far_as_they_can_be() {
-        for good in [
-            "",
-            "plain",
-            "{{.Node.Hostname}}",
-            "{{ .Task.Slot }}-{{.Service.Name}}",
-            "{{index .Service.Labels \"a.b\"}}",
-        ] {
-            assert!(template(good).is_ok(), "{good}");
-        }
-        for bad in ["{{", "{{.Node.Hostname}", "{{.Nodes}}"] {
-            assert!(template(bad).is_err(), "{bad}");
         }
     }
 }

@@ -15,7 +15,6 @@ mod network;
 mod record;
 mod restart;
 mod tasks;
-mod template;
 mod volumes;
 mod wait;
 

@@ -3,6 +3,8 @@
 //! A task's container carries the task's name and Docker's `com.docker.swarm.*` labels, and its record the task's id:
 //! so it is found again after a restart of the daemon. Leaves out when a task is to run, which the agent decides.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +14,13 @@ use container_runtime::config::{self, MountSource};
 use container_runtime::{ContainerId, EventKind, HealthStatus, Inspect, Status};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use swarm_types::{FileTarget, NodeDescription, NodeId, PortConfig, PublishMode, Resources, Task, TaskId, Timestamp};
+use swarm_manager::task_template::TaskContext;
+use swarm_types::{
+    Driver, FileTarget, NodeDescription, NodeId, PortConfig, PublishMode, Resources, Task, TaskId, Timestamp,
+};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::template::Context;
 use super::{Engine, lock};
 use crate::convert::container::{CreateRequest, read_create};
 use crate::convert::container_spec::health;
@@ -61,7 +65,7 @@ impl EngineTasks {
         let own_image =
             found.map_err(|_| refused(format!("No such image: {}", super::create::with_tag(image))))?.machine_userland;
         let networks = task_networks(task, &inputs.networks).map_err(refused)?;
-        let context = Context::of(task, &self.hostname, architecture());
+        let context = TaskContext::of(task, &self.hostname, architecture());
         let mut request = request(task, &context, own_image.then_some(self.hostname.as_str()))?;
         request.swarm = networks.swarm;
         if let Some(local) = networks.local {
@@ -70,7 +74,7 @@ impl EngineTasks {
         }
         request.ports.publish.extend(host_ports(task));
         let files = files_dir(self.engine.inner.records.as_path(), task.id);
-        request.config.mounts.extend(write_files(task, inputs, files.as_deref())?);
+        request.config.mounts.extend(write_files(task, inputs, &context, files.as_deref())?);
         let created = self.engine.create_as(request, Some(task.name()), Some(task.id.to_string())).await;
         match created {
             Ok((id, _)) => Ok(id.to_string()),
@@ -338,12 +342,18 @@ fn host_ports(task: &Task) -> Vec<PortWish> {
 
 /// A task's spec as a create request: through the Docker API's own form, so that tasks and single containers are
 /// made, checked and shown alike.
-fn request(task: &Task, context: &Context, lab_node: Option<&str>) -> Result<CreateRequest, RunnerError> {
+fn request(task: &Task, context: &TaskContext, lab_node: Option<&str>) -> Result<CreateRequest, RunnerError> {
     let spec = &task.spec.container;
     let expand = |what: &str, text: &str| {
         context.expand(text).map_err(|error| refused(format!("expanding {what} failed: {error}")))
     };
-    let mut env = spec.env.iter().map(|entry| expand("env", entry)).collect::<Result<Vec<_>, _>>()?;
+    let mut env = spec
+        .env
+        .iter()
+        .map(|entry| {
+            context.expand_variable(entry).map_err(|error| refused(format!("expanding env {entry:?} failed: {error}")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     if let Some(node) = lab_node {
         env.push(format!("SWARMLAB_TASK_SLOT={}", context.slot()));
         env.push(format!("SWARMLAB_NODE={node}"));
@@ -445,25 +455,37 @@ fn remove_files(dir: Option<&Path>) {
 }
 
 /// Writes what the task reads, and says where it is to appear.
-fn write_files(task: &Task, inputs: &TaskInputs, dir: Option<&Path>) -> Result<Vec<config::Mount>, RunnerError> {
+fn write_files(
+    task: &Task,
+    inputs: &TaskInputs,
+    context: &TaskContext,
+    dir: Option<&Path>,
+) -> Result<Vec<config::Mount>, RunnerError> {
     let spec = &task.spec.container;
-    let mut wanted: Vec<(String, &FileTarget, &[u8])> = Vec::new();
+    let mut wanted: Vec<(String, &FileTarget, Cow<'_, [u8]>)> = Vec::new();
+    // What is no template goes as it is, without a copy.
+    let filled = |what: &str, id: &dyn Display, data, templating: Option<&Driver>| match templating {
+        None => Ok(Cow::Borrowed(data)),
+        Some(driver) => {
+            let content = context.content(data, driver, spec, &inputs.secrets, &inputs.configs);
+            content.map(Cow::Owned).map_err(|error| {
+                let why = format!("unable to get {what} from {what} store: failed to expand templated {what} {id}");
+                refused(format!("starting container failed: {why}: {error}"))
+            })
+        }
+    };
     for reference in &spec.secrets {
         let secret = inputs.secrets.iter().find(|secret| secret.id == reference.secret_id);
         let secret = secret.ok_or_else(|| refused(format!("secret not found: {}", reference.secret_name)))?;
-        wanted.push((absolute("/run/secrets", &reference.target.name), &reference.target, &secret.spec.data.0));
+        let data = filled("secret", &secret.id, &secret.spec.data.0, secret.spec.templating.as_ref())?;
+        wanted.push((absolute("/run/secrets", &reference.target.name), &reference.target, data));
     }
     for reference in &spec.configs {
         let config = inputs.configs.iter().find(|config| config.id == reference.config_id);
         let config = config.ok_or_else(|| refused(format!("config not found: {}", reference.config_name)))?;
-        if config.spec.templating.is_some() {
-            return Err(refused(format!(
-                "config {}: templates are not available in this engine yet",
-                reference.config_name
-            )));
-        }
         if let Some(target) = &reference.target {
-            wanted.push((absolute("/", &target.name), target, &config.spec.data));
+            let data = filled("config", &config.id, &config.spec.data, config.spec.templating.as_ref())?;
+            wanted.push((absolute("/", &target.name), target, data));
         }
     }
     if wanted.is_empty() {

@@ -85,10 +85,13 @@ fn failed(what: &str, path: &Path, error: &dyn std::fmt::Display) -> Error {
 
 /// Docker's rule for names, which also keeps paths out.
 pub fn check_name(name: &str) -> Result<()> {
-    let ok = name.len() >= 2
-        && name.len() <= 255
+    if name.len() == 1 {
+        let short = "volume name is too short, names should be at least two alphanumeric characters";
+        return Err(Error::new(Kind::InvalidArgument, format!("create {name}: {short}")));
+    }
+    let ok = name.len() <= 255
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-        && name.as_bytes()[0].is_ascii_alphanumeric();
+        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
     match ok {
         true => Ok(()),
         false => Err(Error::new(

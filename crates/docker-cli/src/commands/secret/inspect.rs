@@ -9,7 +9,7 @@ use crate::flags::{Kind, Parsed, flag};
 use crate::formatter::secret;
 use crate::handler;
 use crate::spec::json::{at, from_base64};
-use crate::template::print::bytes;
+use go_template::print::bytes;
 use serde_json::Value;
 
 pub(super) fn command(noun: &'static str) -> Command {

@@ -87,6 +87,47 @@ fn what_is_wrong_with_a_spec_is_said_in_swarmkits_words() {
 }
 
 #[test]
+fn templates_that_no_task_could_fill_in_are_refused() {
+    let mut leader = Leader::of(1, 0);
+    let with = |change: &dyn Fn(&mut ContainerSpec)| {
+        let mut spec = spec("web");
+        spec.annotations.labels.insert("tier".into(), "front".into());
+        change(&mut Arc::make_mut(&mut spec.task).container);
+        create(spec)
+    };
+    // as Docker 20.10 words them
+    for (env, why) in [
+        ("A={{.Nope}}", "1:2: executing \"expansion\" at <.Nope>: can't evaluate field Nope in type *template.Context"),
+        (
+            "A={{.Node.Nope}}",
+            "1:7: executing \"expansion\" at <.Node.Nope>: can't evaluate field Nope in type struct { ID string; Hostname string; Platform template.Platform }",
+        ),
+        (
+            "A={{.Service.Labels.x}}",
+            "1:10: executing \"expansion\" at <.Service.Labels.x>: map has no entry for key \"x\"",
+        ),
+        ("A={{env \"FOO\"}}", "1: function \"env\" not defined"),
+        ("A={{", "1: unclosed action"),
+    ] {
+        let message = format!("expanding env failed: expanding env {env:?}: template: expansion:{why}");
+        let refused = leader.refused(&with(&|container| container.env = vec![env.into()]));
+        assert_eq!(refused, format!("rpc error: code = InvalidArgument desc = {message}"));
+    }
+    let place = "template: expansion:1:3: executing \"expansion\" at <.Nope>: can't evaluate field Nope in type *template.Context";
+    assert_eq!(
+        leader.refused(&with(&|container| {
+            let mount = Mount { source: "v{{.Nope}}".into(), target: "/x".into(), ..Mount::default() };
+            container.mounts = vec![mount];
+        })),
+        format!(
+            "rpc error: code = InvalidArgument desc = expanding mounts failed: expanding mount source \"v{{{{.Nope}}}}\": {place}"
+        )
+    );
+    let good = "{{.Service.Labels.tier}}-{{.Node.Hostname}}-{{if eq .Task.Slot \"1\"}}first{{end}}";
+    assert!(leader.ask(&with(&|container| container.hostname = good.into())).is_ok());
+}
+
+#[test]
 fn a_spec_that_is_too_large_for_the_log_is_refused() {
     let mut large = spec("web");
     Arc::make_mut(&mut large.task).container.env = vec!["A=".to_owned() + &"x".repeat(2 * 1024 * 1024)];

@@ -1,5 +1,6 @@
 //! Runs a parsed template.
 
+use super::Language;
 use super::functions;
 use super::parse::{Arg, ArgKind, Command, Node, Pipe, Place};
 use super::print::{go_type, listed, print};
@@ -17,6 +18,8 @@ pub enum Absent {
     Error(&'static str),
     /// `<no value>`.
     NoValue,
+    /// An error, in these words for a field of what is called so (nothing: the root).
+    Fails(fn(Option<&str>, &str) -> String),
     /// Objects of the engine: fields that it leaves out when empty are zero values; others are an error. The function
     /// knows the zero value of a field, and perhaps Go's name of the object.
     Zero {
@@ -43,11 +46,18 @@ struct State<'a> {
     steps: usize,
     absent: Absent,
     header: bool,
+    language: &'a Language<'a>,
 }
 
-pub fn execute(nodes: &[Node], root: &Value, absent: Absent, header: bool) -> Result<String, String> {
+pub fn execute(
+    nodes: &[Node],
+    root: &Value,
+    absent: Absent,
+    header: bool,
+    language: &Language<'_>,
+) -> Result<String, String> {
     let variables = vec![("$".to_owned(), Some(root.clone()))];
-    let mut state = State { out: String::new(), root, variables, steps: 0, absent, header };
+    let mut state = State { out: String::new(), root, variables, steps: 0, absent, header, language };
     state.walk(nodes, &Some(root.clone()))?;
     Ok(state.out)
 }
@@ -194,6 +204,9 @@ impl State<'_> {
         for arg in &command.args[1..] {
             args.push(self.arg(arg, dot)?);
         }
+        if let Some(arity) = self.language.arity(name) {
+            return self.own(name, arity, command, &args, piped);
+        }
         args.extend(piped);
         let result = match functions::call(name, &args, self.header) {
             Ok(value) => value,
@@ -203,6 +216,35 @@ impl State<'_> {
             }
         };
         self.fields(result, first)
+    }
+
+    /// Calls a function of the language's own.
+    fn own(
+        &self,
+        name: &str,
+        arity: Option<usize>,
+        command: &Command,
+        args: &[Maybe],
+        piped: Option<Maybe>,
+    ) -> Result<Maybe, String> {
+        let first = &command.args[0];
+        let given = args.len() + usize::from(piped.is_some());
+        if arity.is_some_and(|arity| arity != given) {
+            let want = arity.unwrap_or_default();
+            return fail(&first.place, format!("wrong number of args for {name}: want {want} got {given}"));
+        }
+        let places = command.args[1..].iter().map(|arg| &arg.place).chain([&first.place]);
+        let mut texts = Vec::with_capacity(given);
+        for (value, place) in args.iter().chain(&piped).zip(places) {
+            match value {
+                Some(Value::String(text)) => texts.push(text.as_str()),
+                _ => return fail(place, format!("expected string; found {}", place.text)),
+            }
+        }
+        match (self.language.call)(name, &texts) {
+            Ok(text) => Ok(Some(text.into())),
+            Err(reason) => fail(&command.place, format!("error calling {name}: {reason}")),
+        }
     }
 
     /// `.Label "key"`, where the data has such a method; headers show the last part of the key.
@@ -244,6 +286,9 @@ impl State<'_> {
                 _ => self.variables.iter().rev().find(|(n, _)| n == name).and_then(|(_, value)| value.clone()),
             },
             ArgKind::Pipe(pipe) => self.pipe(pipe, dot)?,
+            ArgKind::Function(name) if self.language.arity(name).is_some() => {
+                return fail(&arg.place, format!("can't use function {name} as an argument: put it into parentheses"));
+            }
             ArgKind::Function(name) => match functions::call(name, &[], self.header) {
                 Ok(value) => value,
                 Err(functions::Error::Arguments(reason) | functions::Error::Call(reason)) => {
@@ -284,6 +329,10 @@ impl State<'_> {
     fn absent(&self, arg: &Arg, depth: usize, name: &str) -> Result<Maybe, String> {
         match self.absent {
             Absent::NoValue => Ok(None),
+            Absent::Fails(words) => {
+                let parent = depth.checked_sub(1).map(|at| arg.fields[at].as_str());
+                fail(&arg.place, words(parent, name))
+            }
             Absent::Error(_) if depth == 0 && self.root.get(format!("{}{name}", super::METHOD)).is_some() => {
                 fail(&arg.place, format!("wrong number of args for {name}: want 1 got 0"))
             }

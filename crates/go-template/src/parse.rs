@@ -1,5 +1,6 @@
 //! Tokens to a tree.
 
+use super::Language;
 use super::functions;
 use super::lex::{Kind, Token, lex, line_of};
 
@@ -61,8 +62,9 @@ pub enum ArgKind {
     Pipe(Box<Pipe>),
 }
 
-pub fn parse(text: &str) -> Result<Vec<Node>, String> {
-    let mut parser = Parser { text, tokens: lex(text)?, at: 0, variables: vec!["$".into()], depth: 0, ranges: 0 };
+pub fn parse(text: &str, language: &Language<'_>) -> Result<Vec<Node>, String> {
+    let mut parser =
+        Parser { text, language, tokens: lex(text)?, at: 0, variables: vec!["$".into()], depth: 0, ranges: 0 };
     let (nodes, end) = parser.list()?;
     match end {
         End::Eof => Ok(nodes),
@@ -80,6 +82,7 @@ enum End {
 
 struct Parser<'a> {
     text: &'a str,
+    language: &'a Language<'a>,
     tokens: Vec<Token>,
     at: usize,
     variables: Vec<String>,
@@ -315,7 +318,7 @@ impl Parser<'_> {
                 "true" => ArgKind::Bool(true),
                 "false" => ArgKind::Bool(false),
                 "nil" => ArgKind::Nil,
-                _ if functions::exists(&word) => ArgKind::Function(word),
+                _ if functions::exists(&word, self.language) => ArgKind::Function(word),
                 _ => return Err(self.error(format!("function {word:?} not defined"))),
             },
             Some(Kind::LeftParen) => ArgKind::Pipe(Box::new(self.pipe(&Kind::RightParen, "parenthesized pipeline")?)),

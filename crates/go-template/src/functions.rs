@@ -1,21 +1,25 @@
 //! The functions of templates: Go's own, and those that Docker adds (`json`, `split`, `join`, `title`, `lower`,
 //! `upper`, `pad`, `truncate`).
 
+use super::Language;
 use super::exec::Maybe;
 use super::print::{go_json, go_type, listed, print, sprintf};
 use serde_json::Value;
 use std::cmp::Ordering;
 
-const NAMES: &[&str] = &[
+/// Go's own.
+const GO: &[&str] = &[
     "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf", "println",
-    "html", "js", "urlquery", "json", "split", "join", "title", "lower", "upper", "pad", "truncate",
+    "html", "js", "urlquery",
 ];
+/// Docker's, for `--format`.
+const DOCKER: &[&str] = &["json", "split", "join", "title", "lower", "upper", "pad", "truncate"];
 
 /// Largest padding that a template may ask for.
 const MAX_PAD: i64 = 10_000;
 
-pub fn exists(name: &str) -> bool {
-    NAMES.contains(&name)
+pub fn exists(name: &str, language: &Language<'_>) -> bool {
+    GO.contains(&name) || language.docker && DOCKER.contains(&name) || language.arity(name).is_some()
 }
 
 pub enum Error {
@@ -27,7 +31,7 @@ pub enum Error {
 
 /// Go's idea of truth: zero, empty and absent are false.
 pub fn is_true(value: &Maybe) -> bool {
-    value.as_ref().is_some_and(|value| !crate::spec::json::is_empty(value))
+    value.as_ref().is_some_and(|value| !crate::is_empty(value))
 }
 
 pub fn call(name: &str, args: &[Maybe], header: bool) -> Result<Maybe, Error> {
@@ -106,7 +110,7 @@ pub fn call(name: &str, args: &[Maybe], header: bool) -> Result<Maybe, Error> {
         }
         "html" => Value::from(escape_html(&print_all(args, false))),
         "js" => Value::from(print_all(args, false).replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\"")),
-        "urlquery" => Value::from(docker_api::query::encode(&print_all(args, false))),
+        "urlquery" => Value::from(escape_query(&print_all(args, false))),
         "json" => {
             count(1)?;
             Value::from(go_json(&value(0)))
@@ -270,6 +274,16 @@ fn print_all(args: &[Maybe], line: bool) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Go's `url.QueryEscape`.
+fn escape_query(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        b' ' => "+".to_owned(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
 }
 
 fn escape_html(text: &str) -> String {

@@ -1,7 +1,8 @@
 //! Values as Go prints them: `%v`, JSON, and the verbs of `printf`.
 
 use super::exec::Maybe;
-use crate::spec::json::{base64, from_base64};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// Widest field of `printf`.
@@ -12,11 +13,11 @@ const BYTES: &str = "\0bytes";
 
 /// Bytes as a value of templates: printed as numbers, by `%s` as text, by `json` as base64.
 pub fn bytes(content: &[u8]) -> Value {
-    json!({ BYTES: base64(content) })
+    json!({ BYTES: STANDARD.encode(content) })
 }
 
 fn as_bytes(value: &Value) -> Option<Vec<u8>> {
-    value.get(BYTES).and_then(Value::as_str).and_then(from_base64)
+    value.get(BYTES).and_then(Value::as_str).and_then(|text| STANDARD.decode(text).ok())
 }
 
 /// Bytes as the list of numbers that they are, anything else as it is.

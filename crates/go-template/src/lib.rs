@@ -1,4 +1,4 @@
-//! Go templates, as far as `--format` needs them, over JSON values.
+//! Go templates over JSON values: what `--format` needs of them, and what Docker fills in for each task.
 //!
 //! Known: fields, variables, pipelines, `if`, `range`, `with`, `else if`, `break`, `continue`, comments, trimming,
 //! and the functions of [`functions`]. Left out: `define`, `template`, `block`, complex numbers, methods with arguments other than
@@ -20,10 +20,54 @@ use serde_json::Value;
 /// In front of the name of a method that takes a key, in data: `{"\0Label": {"a": "b"}}` makes `{{.Label "a"}}` b.
 pub const METHOD: char = '\0';
 
-/// Longest template text.
-const MAX_TEMPLATE: usize = 64 * 1024;
+/// Longest template text: more than the largest config.
+const MAX_TEMPLATE: usize = 1024 * 1024;
 
-/// A parsed template.
+/// A function's name and the texts that it is called with, to a text.
+pub type Function<'a> = dyn Fn(&str, &[&str]) -> Result<String, String> + 'a;
+
+/// What a template may call beside Go's own functions, and what errors call it.
+#[derive(Clone, Copy)]
+pub struct Language<'a> {
+    /// The template's name in errors.
+    pub name: &'a str,
+    /// With the functions that Docker adds for `--format`: `json`, `join`, `upper` and so on.
+    pub docker: bool,
+    /// Functions of the caller's and how many texts each takes (nothing: any number). They hide others of the same name.
+    pub functions: &'a [(&'a str, Option<usize>)],
+    /// Calls one of these; an error is told with the place.
+    pub call: &'a Function<'a>,
+}
+
+/// The language of `--format`.
+const FORMAT: Language<'static> =
+    Language { name: "", docker: true, functions: &[], call: &|_, _| Err("not a function".into()) };
+
+impl Language<'_> {
+    /// How many texts a function of the caller's takes; `None` where there is no such function.
+    fn arity(&self, name: &str) -> Option<Option<usize>> {
+        self.functions.iter().find(|(known, _)| *known == name).map(|(_, arity)| *arity)
+    }
+
+    /// An error of an unnamed template, with this one's name.
+    fn named(&self, error: String) -> String {
+        match error.strip_prefix("template: :") {
+            Some(rest) if !self.name.is_empty() => {
+                let executing = format!("executing {:?}", self.name);
+                format!("template: {}:{}", self.name, rest.replacen("executing \"\"", &executing, 1))
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Parses and runs a template in one go. Errors are worded as Go words them.
+pub fn expand(text: &str, data: &Value, absent: Absent, language: &Language<'_>) -> Result<String, String> {
+    let template = Template::read(text, language).map_err(|error| language.named(error))?;
+    exec::execute(&template.nodes, data, absent, false, language).map_err(|error| language.named(error))
+}
+
+/// A parsed template of `--format`.
 #[derive(Debug, Clone)]
 pub struct Template {
     nodes: Vec<parse::Node>,
@@ -32,20 +76,36 @@ pub struct Template {
 impl Template {
     /// Parses. Errors are worded as Go words them, from `template: :1:` on.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text, &FORMAT)
+    }
+
+    fn read(text: &str, language: &Language<'_>) -> Result<Self, String> {
         if text.len() > MAX_TEMPLATE {
             return Err(format!("template: :1: longer than {MAX_TEMPLATE} bytes"));
         }
-        Ok(Self { nodes: parse::parse(text)? })
+        Ok(Self { nodes: parse::parse(text, language)? })
     }
 
     /// Runs the template on `data`.
     pub fn execute(&self, data: &Value, absent: Absent) -> Result<String, String> {
-        exec::execute(&self.nodes, data, absent, false)
+        exec::execute(&self.nodes, data, absent, false, &FORMAT)
     }
 
     /// Runs the template on column headers: functions that change texts leave headers as they are.
     pub fn execute_header(&self, headers: &Value) -> Result<String, String> {
-        exec::execute(&self.nodes, headers, Absent::Error("map[string]string"), true)
+        exec::execute(&self.nodes, headers, Absent::Error("map[string]string"), true, &FORMAT)
+    }
+}
+
+/// Is this what Go's `omitempty` leaves out?
+pub fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(b) => !b,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(s) => s.is_empty(),
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
     }
 }
 
