@@ -178,7 +178,10 @@ fn file(cluster: &dyn Cluster, node: &str, source: &Place, path: &str) -> Result
     let said = String::from_utf8_lossy(&done.stderr).to_lowercase();
     Ok(match done.exit_code {
         0 => Observation::File(Some(String::from_utf8_lossy(&done.stdout).into_owned())),
-        _ if said.contains("no such file") || said.contains("not running") => Observation::File(None),
+        // a container may end between the look-up and the reading
+        _ if ["no such file", "not running", "no such container"].iter().any(|gone| said.contains(gone)) => {
+            Observation::File(None)
+        }
         code => Observation::Trouble(format!("{node}: {path}: exit code {code}: {}", said.trim())),
     })
 }
