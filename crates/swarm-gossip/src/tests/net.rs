@@ -10,7 +10,7 @@ use crate::{Config, Event, Gossip, Input, Output};
 
 pub(super) const NETWORK: NetworkId = NetworkId::from_bits(77);
 
-pub(super) fn ms(millis: u64) -> Duration {
+pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
