@@ -47,8 +47,12 @@ fn a_secret_reaches_the_tasks_that_need_it_in_memory_alone() {
             assert!(!out.contains(VALUE) && !out.contains("Y29ycmVjdC1ob3JzZ"), "{shown}: {out}");
         }
         assert!(!c.ok(&format!("worker1 inspect {app}")).contains(VALUE));
+        let nodes = c.socket("manager1").parent().unwrap().parent().unwrap().to_owned();
         let mut found = Vec::new();
-        holding(&c.socket("manager1").parent().unwrap().parent().unwrap().join("."), VALUE, &mut found);
+        holding(&nodes, "com.docker.swarm.service.name", &mut found);
+        assert!(!found.is_empty(), "what is no secret is found on the nodes' disks");
+        found.clear();
+        holding(&nodes, VALUE, &mut found);
         assert!(found.is_empty(), "on disk as it is: {found:?}");
 
         c.refused("manager1 secret rm pw", 1, "secret 'pw' is in use by the following service: app");

@@ -15,7 +15,8 @@ mod unsupported;
 pub mod volume;
 
 use crate::command::Command;
-use crate::flags::{Flag, Kind, flag, short};
+use crate::error::{CliError, Result};
+use crate::flags::{Flag, Kind, Parsed, flag, short};
 use docker_api::Filters;
 
 /// The whole tree.
@@ -90,6 +91,20 @@ fn prune_flags() -> Vec<Flag> {
 /// `--format` of inspects.
 fn inspect_format() -> Flag {
     short('f', "format", Kind::String, "\"json\", or a Go template for each object")
+}
+
+/// `--format` and `--pretty` of inspects that have a page to read.
+fn page_flags() -> Vec<Flag> {
+    vec![inspect_format(), flag("pretty", Kind::Bool, "Print a page to read rather than JSON")]
+}
+
+/// The format that [`page_flags`] ask for; `pretty` is the page.
+fn page_or_format(flags: &Parsed) -> Result<&str> {
+    let format = if flags.bool("pretty") { "pretty" } else { flags.string("format") };
+    match format.starts_with("pretty") && format != "pretty" {
+        true => Err(CliError::new("cannot supply extra formatting options to the pretty template")),
+        false => Ok(format),
+    }
 }
 
 /// The values of `--filter`; keys are read without regard to case, as Docker does.

@@ -10,13 +10,23 @@ use crate::context::Context;
 
 /// `docker secret`
 pub fn secrets() -> Command {
-    let commands = vec![create::secret(), inspect::command("SECRET"), ls::command(), rm::command("SECRET")];
+    let commands = vec![
+        create::secret(),
+        inspect::command("[OPTIONS] SECRET [SECRET...]"),
+        ls::command(),
+        rm::command("SECRET [SECRET...]"),
+    ];
     Command::group("secret", "Secrets of the swarm", commands)
 }
 
 /// `docker config`
 pub fn configs() -> Command {
-    let commands = vec![create::config(), inspect::command("CONFIG"), ls::command(), rm::command("CONFIG")];
+    let commands = vec![
+        create::config(),
+        inspect::command("[OPTIONS] CONFIG [CONFIG...]"),
+        ls::command(),
+        rm::command("CONFIG [CONFIG...]"),
+    ];
     Command::group("config", "Configs of the swarm", commands)
 }
 

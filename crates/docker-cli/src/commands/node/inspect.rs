@@ -2,24 +2,21 @@
 
 use crate::command::{Arity, Command};
 use crate::commands::resolve::node_reference;
-use crate::commands::{inspect, inspect_format};
+use crate::commands::{inspect, page_flags, page_or_format};
 use crate::context::Context;
-use crate::error::{CliError, Result};
-use crate::flags::{Kind, Parsed, flag};
+use crate::error::Result;
+use crate::flags::Parsed;
 use crate::formatter::node;
 use crate::handler;
 use serde_json::Value;
 
 pub fn command() -> Command {
     Command::new("inspect", "[OPTIONS] self|NODE [NODE...]", "Show nodes in full", Arity::AtLeast(1), handler!(run))
-        .flags(vec![inspect_format(), flag("pretty", Kind::Bool, "Print a page to read rather than JSON")])
+        .flags(page_flags())
 }
 
 async fn run(context: &Context, flags: Parsed) -> Result {
-    let format = if flags.bool("pretty") { "pretty" } else { flags.string("format") };
-    if format.starts_with("pretty") && format != "pretty" {
-        return Err(CliError::new("cannot supply extra formatting options to the pretty template"));
-    }
+    let format = page_or_format(&flags)?;
     if format == "pretty" {
         for name in &flags.args {
             context.print(&node::page(&get(context, name).await?));

@@ -2,31 +2,23 @@
 
 use super::Noun;
 use crate::command::{Arity, Command};
-use crate::commands::{inspect, inspect_format};
+use crate::commands::{inspect, page_flags, page_or_format};
 use crate::context::Context;
-use crate::error::{CliError, Result};
-use crate::flags::{Kind, Parsed, flag};
+use crate::error::Result;
+use crate::flags::Parsed;
 use crate::formatter::secret;
 use crate::handler;
 use crate::spec::json::{at, from_base64};
 use go_template::print::bytes;
 use serde_json::Value;
 
-pub(super) fn command(noun: &'static str) -> Command {
-    let usage = match noun {
-        "CONFIG" => "[OPTIONS] CONFIG [CONFIG...]",
-        _ => "[OPTIONS] SECRET [SECRET...]",
-    };
-    Command::new("inspect", usage, "Show them in full", Arity::AtLeast(1), handler!(run))
-        .flags(vec![inspect_format(), flag("pretty", Kind::Bool, "Print a page to read rather than JSON")])
+pub(super) fn command(usage: &'static str) -> Command {
+    Command::new("inspect", usage, "Show them in full", Arity::AtLeast(1), handler!(run)).flags(page_flags())
 }
 
 async fn run(context: &Context, flags: Parsed) -> Result {
     let noun = Noun::of(context);
-    let format = if flags.bool("pretty") { "pretty" } else { flags.string("format") };
-    if format.starts_with("pretty") && format != "pretty" {
-        return Err(CliError::new("cannot supply extra formatting options to the pretty template"));
-    }
+    let format = page_or_format(&flags)?;
     let find = async |name: &str| inspect::object(context, noun.path(), name, "").await;
     if matches!(format, "" | "json") {
         return inspect::each(context, format, &flags.args, None, find).await;

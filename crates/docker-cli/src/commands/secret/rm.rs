@@ -8,11 +8,7 @@ use crate::error::Result;
 use crate::flags::Parsed;
 use crate::handler;
 
-pub(super) fn command(noun: &'static str) -> Command {
-    let usage = match noun {
-        "CONFIG" => "CONFIG [CONFIG...]",
-        _ => "SECRET [SECRET...]",
-    };
+pub(super) fn command(usage: &'static str) -> Command {
     Command::new("rm", usage, "Remove them", Arity::AtLeast(1), handler!(run)).aliases(&["remove"])
 }
 

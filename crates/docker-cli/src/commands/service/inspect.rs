@@ -2,10 +2,10 @@
 
 use crate::client::path;
 use crate::command::{Arity, Command};
-use crate::commands::{inspect, inspect_format};
+use crate::commands::{inspect, page_flags, page_or_format};
 use crate::context::Context;
 use crate::error::{CliError, Result};
-use crate::flags::{Kind, Parsed, flag};
+use crate::flags::Parsed;
 use crate::formatter::service_page;
 use crate::handler;
 use crate::spec::json::{array, at, text};
@@ -15,17 +15,14 @@ use std::collections::BTreeMap;
 
 pub fn command() -> Command {
     Command::new("inspect", "[OPTIONS] SERVICE [SERVICE...]", "Show services in full", Arity::AtLeast(1), handler!(run))
-        .flags(vec![inspect_format(), flag("pretty", Kind::Bool, "Print a page to read rather than JSON")])
+        .flags(page_flags())
 }
 
 async fn run(context: &Context, flags: Parsed) -> Result {
     if flags.bool("pretty") && flags.changed("format") {
         return Err(CliError::new("--format is incompatible with human friendly format"));
     }
-    let format = if flags.bool("pretty") { "pretty" } else { flags.string("format") };
-    if format.starts_with("pretty") && format != "pretty" {
-        return Err(CliError::new("cannot supply extra formatting options to the pretty template"));
-    }
+    let format = page_or_format(&flags)?;
     if format != "pretty" {
         return inspect::each(context, format, &flags.args, Some("swarm.Service"), async |name: &str| {
             find(context, name).await
